@@ -15,7 +15,6 @@ from whatwhere.transforms import Fit, Preprocess, Resample
 from whatwhere.types import Labels, Task
 
 SPEC_KEY = "whatwhere"
-SPEC_VERSION = 1
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -87,7 +86,7 @@ class ModelSpec(_Part):
         version, date: of the model, not of Whatwhere.
     """
 
-    format: Literal[1] = SPEC_VERSION
+    format: Literal[1] = 1
     name: str
     task: Task
     names: tuple[str, ...] = Field(min_length=1)

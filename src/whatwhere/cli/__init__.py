@@ -1,0 +1,99 @@
+"""The command line: parse, call, print.
+
+Each command lives in a module of its own and imports what it needs inside the command,
+so that `whatwhere --help` and `whatwhere predict` stay quick. Exit status: 0 done,
+1 findings or failed gates, 2 bad usage or input.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from whatwhere import __version__
+from whatwhere.errors import WhatwhereError
+
+app = typer.Typer(
+    name="whatwhere",
+    help="What is in a picture, and where.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"whatwhere {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version."
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Show a traceback when something fails."),
+) -> None:
+    """What is in a picture, and where."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit status; never a traceback without `--debug`."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # `--debug` is accepted anywhere, because people add it to the end of what just failed.
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    _register()
+    try:
+        status = app(arguments, prog_name="whatwhere", standalone_mode=False)
+    except click.exceptions.ClickException as error:
+        error.show()
+        return 2
+    except click.exceptions.Abort:
+        return _fail("interrupted", 130)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except WhatwhereError as error:
+        if debug:
+            raise
+        return _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has gone; there is nobody left to tell.
+        sys.stderr.close()
+        return 1
+    except OSError as error:
+        if debug:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        return _fail(f"{error.strerror or error}{place}: check the path and the disk", 2)
+    except Exception as error:
+        if debug:
+            raise
+        return _fail(
+            f"internal error ({type(error).__name__}: {error}): run again with --debug"
+            " and report the traceback",
+            70,
+        )
+    return int(status or 0)
+
+
+def _fail(message: str, status: int) -> int:
+    typer.echo(f"whatwhere: {message}", err=True)
+    return status
+
+
+def _register() -> None:
+    """Attach the commands; importing a command module must import nothing heavy."""
+    from importlib import import_module
+
+    for command in ("predict", "train", "evaluate", "export", "data", "models"):
+        import_module(f"whatwhere.cli.{command}")
+
+
+def entry() -> None:
+    """Console script."""
+    sys.exit(main())
