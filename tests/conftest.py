@@ -1,0 +1,63 @@
+"""Fixtures that every test may use, and the walls around the suite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The user's folders lie in a temporary one: no test reads or leaves anything at home.
+
+    Environment variables, not patches, so that the commands that tests start see them too.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, folder in {
+            "HOME": "",
+            "USERPROFILE": "",
+            "LOCALAPPDATA": "AppData/Local",
+            "XDG_CACHE_HOME": ".cache",
+            "XDG_CONFIG_HOME": ".config",
+            "XDG_DATA_HOME": ".local/share",
+        }.items():
+            patch.setenv(name, str(home / folder))
+        # A model hub that is asked by mistake fails at once instead of loading something.
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        # Tables come out at one width, whatever terminal the tests run in.
+        patch.setenv("COLUMNS", "120")
+        patch.delenv("FORCE_COLOR", raising=False)
+        yield home
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The repository."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data sets of the developers, beside the repository and not part of it.
+
+    `WHATWHERE_SHARED` names another place. Whatever a test shows with them is also shown,
+    on generated pictures, by a test that needs nothing.
+    """
+    folder = Path(os.environ.get("WHATWHERE_SHARED", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the real data sets are not on this machine ({folder})")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def samples() -> Path:
+    """The folder of sample photographs that comes with the repository."""
+    folder = ROOT / "samples"
+    assert folder.is_dir(), "samples/ is part of the repository"
+    return folder
