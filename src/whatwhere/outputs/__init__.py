@@ -1,0 +1,3 @@
+"""What leaves the program: drawings, result files, reports."""
+
+from __future__ import annotations

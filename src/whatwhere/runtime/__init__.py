@@ -1,0 +1,3 @@
+"""Run a model: backends, decoding, sources, predictors."""
+
+from __future__ import annotations

@@ -1,0 +1,315 @@
+"""From a model's raw outputs to predictions, in NumPy.
+
+Validation during training, evaluation, prediction and serving all decode here, so the
+score that is measured is the score that ships.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatwhere.errors import ModelError
+from whatwhere.specs import ModelSpec
+from whatwhere.transforms import Geometry
+from whatwhere.types import Boxes, Prediction, Scores, as_boxes, box_iou
+
+FloatArray: TypeAlias = NDArray[Any]
+IdArray: TypeAlias = NDArray[np.int64]
+
+# Greedy suppression stops early once enough boxes are kept; this bound only matters when
+# a picture has more candidates than that above a threshold near 0.
+MAX_CANDIDATES = 30_000
+# Candidates are compared in blocks: one matrix of 512 x 512 stays in the L2 cache.
+_BLOCK = 512
+
+
+def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
+    """Probabilities over the last axis, float64, same shape; large logits do not overflow."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    grown = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+    shares: FloatArray = grown / grown.sum(axis=-1, keepdims=True)
+    return shares
+
+
+def sigmoid(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
+    """1 / (1 + exp(-logits / temperature)), float64, same shape; never overflows."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    small = np.exp(-np.abs(scaled))
+    values: FloatArray = np.where(scaled >= 0, 1.0, small) / (1.0 + small)
+    return values
+
+
+def nms(
+    boxes: Boxes,
+    scores: Scores,
+    class_ids: IdArray,
+    iou: float,
+    max_kept: int | None = None,
+) -> IdArray:
+    """Greedy non-maximum suppression within each class; exact.
+
+    A box is dropped when a kept box of its class with a higher score overlaps it by more
+    than `iou`. Equal scores keep the order of the input.
+
+    Args:
+        boxes: float32 (N, 4), x1 y1 x2 y2.
+        scores: (N,).
+        class_ids: integers (N,).
+        iou: 0..1; boxes that overlap by exactly this much are both kept.
+        max_kept: stop after so many boxes; None for all.
+
+    Returns:
+        Positions of the kept boxes, int64 (K,), best first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    limit = len(order) if max_kept is None else max_kept
+    kept = np.zeros(0, dtype=np.int64)
+    for start in range(0, len(order), _BLOCK):
+        block = order[start : start + _BLOCK]
+        if len(kept):
+            block = block[~_overlaps(boxes, class_ids, kept, block, iou).any(axis=0)]
+        kept = np.concatenate([kept, block[_greedy(boxes, class_ids, block, iou)]])
+        if len(kept) >= limit:
+            break
+    return kept[:limit].astype(np.int64)
+
+
+def _overlaps(
+    boxes: Boxes, class_ids: IdArray, rows: IdArray, columns: IdArray, iou: float
+) -> NDArray[np.bool_]:
+    """Which pairs are of one class and overlap too much, (len(rows), len(columns))."""
+    # Comparing ids, instead of moving each class to its own far place, keeps the
+    # coordinates' full precision.
+    same = class_ids[rows][:, None] == class_ids[columns][None, :]
+    too_much: NDArray[np.bool_] = same & (box_iou(boxes[rows], boxes[columns]) > iou)
+    return too_much
+
+
+def _greedy(boxes: Boxes, class_ids: IdArray, block: IdArray, iou: float) -> NDArray[np.bool_]:
+    """Greedy suppression inside one block that is sorted best first, without a loop over boxes.
+
+    A box stays when no better box that stays overlaps it. Starting from "all stay" and
+    applying that rule again and again settles the first t boxes after t rounds, whatever
+    the rest; in practice after the length of the longest chain of overlaps, a few rounds.
+    """
+    drops = np.triu(_overlaps(boxes, class_ids, block, block, iou), 1).astype(np.float32)
+    stays = np.ones(len(block), dtype=np.bool_)
+    while True:
+        after = (stays.astype(np.float32) @ drops) == 0
+        if np.array_equal(after, stays):
+            return stays
+        stays = after
+
+
+def decode(
+    outputs: Mapping[str, FloatArray],
+    geometries: Sequence[Geometry],
+    spec: ModelSpec,
+    *,
+    threshold: float | None = None,
+    evaluation: bool = False,
+    images: Sequence[str | None] | None = None,
+) -> list[Prediction]:
+    """One prediction for each picture of a batch.
+
+    Args:
+        outputs: `logits` (N, C) before softmax or sigmoid; `boxes` (N, A, 4), x1 y1 x2 y2 in
+            input pixels, with `scores` (N, A, C) after the sigmoid; or all three.
+        geometries: how each picture lies in the input, N of them.
+        spec: the model's; its temperature applies to the main head.
+        threshold: replaces the spec's score thresholds, those of single classes too.
+            Without it `classify` gives the best `top` labels whatever their score.
+        evaluation: give what metrics need: every label with its score, and every class of
+            an anchor above the spec's `evaluation_threshold`. Otherwise an anchor gives one
+            box, of its best class.
+        images: name of each picture, for `Prediction.image`.
+
+    Raises:
+        ModelError: an output is missing, has another shape than the spec says, or is not finite.
+    """
+    count = len(geometries)
+    labels = _decode_labels(outputs, count, spec, threshold, evaluation)
+    objects = _decode_objects(outputs, geometries, spec, threshold, evaluation)
+    predictions = []
+    for index, geometry in enumerate(geometries):
+        label_ids, label_scores = labels[index]
+        boxes, object_ids, object_scores = objects[index]
+        height, width = geometry.image_size
+        label_names = spec.label_names if spec.task == "detect" else spec.names
+        predictions.append(
+            Prediction(
+                width=width,
+                height=height,
+                image=None if images is None else images[index],
+                label_names=tuple([label_names[position] for position in label_ids]),
+                label_scores=label_scores,
+                object_names=tuple([spec.names[position] for position in object_ids]),
+                object_scores=object_scores,
+                boxes=boxes,
+                model=spec.name,
+            )
+        )
+    return predictions
+
+
+def _decode_labels(
+    outputs: Mapping[str, FloatArray],
+    count: int,
+    spec: ModelSpec,
+    threshold: float | None,
+    evaluation: bool,
+) -> list[tuple[IdArray, Scores]]:
+    """For each picture: class ids and scores of the whole-picture labels, best first."""
+    main = spec.task != "detect"
+    names = spec.names if main else spec.label_names
+    if not names:
+        return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * count
+    kind = spec.task if main else spec.label_task
+    logits = _output(outputs, "logits", (count, len(names)), spec)
+    if not np.isfinite(logits).all():
+        raise _not_finite("logits", spec)
+    temperature = spec.temperature if main else 1.0
+    scores = (softmax if kind == "classify" else sigmoid)(logits, temperature)
+    if kind == "classify":
+        limits = np.full(len(names), 0.0 if threshold is None else threshold)
+        top = spec.postprocess.top
+    else:
+        limits = _thresholds(spec, names, threshold)
+        top = len(names)
+    # float64 order: scores that round to the same float32 keep their true order.
+    order = np.argsort(-np.asarray(logits, np.float64), axis=1, kind="stable")
+    if not evaluation and top < len(names):
+        order = order[:, :top]
+    rows = []
+    for ids, row in zip(order, scores, strict=True):
+        if not evaluation:
+            ids = ids[row[ids] >= limits[ids]]
+        rows.append((ids, row[ids].astype(np.float32)))
+    return rows
+
+
+def _decode_objects(
+    outputs: Mapping[str, FloatArray],
+    geometries: Sequence[Geometry],
+    spec: ModelSpec,
+    threshold: float | None,
+    evaluation: bool,
+) -> list[tuple[Boxes | None, IdArray, Scores]]:
+    """For each picture: boxes in picture pixels, class ids and scores, best first."""
+    count, classes = len(geometries), len(spec.names)
+    if spec.task != "detect":
+        return [(None, np.zeros(0, np.int64), np.zeros(0, np.float32))] * count
+    boxes = _output(outputs, "boxes", (count, -1, 4), spec)
+    scores = _output(outputs, "scores", (count, boxes.shape[1], classes), spec)
+    if scores.size:
+        low, high = float(scores.min()), float(scores.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            raise _not_finite("scores", spec)
+        if low < -1e-3 or high > 1 + 1e-3:
+            raise ModelError(
+                f"model {spec.name}: output 'scores' goes from {low:.3g} to {high:.3g}:"
+                " it must be in 0..1, after the sigmoid; export the model again"
+            )
+    if not np.isfinite(boxes).all():
+        raise _not_finite("boxes", spec)
+    if evaluation:
+        limits = np.full(classes, spec.postprocess.evaluation_threshold)
+    else:
+        limits = _thresholds(spec, spec.names, threshold)
+    return [
+        _objects(boxes[index], scores[index], geometry, limits, spec, evaluation)
+        for index, geometry in enumerate(geometries)
+    ]
+
+
+def _objects(
+    boxes: FloatArray,
+    scores: FloatArray,
+    geometry: Geometry,
+    limits: FloatArray,
+    spec: ModelSpec,
+    every_class: bool,
+) -> tuple[Boxes, IdArray, Scores]:
+    """Boxes of one picture from (A, 4) boxes and (A, C) scores."""
+    if spec.temperature != 1.0:
+        scores = _tempered(scores, spec.temperature)
+    # Limits and scores are compared in float32: a threshold equal to a score keeps it.
+    above = scores >= limits.astype(np.float32)
+    if every_class:
+        anchors, class_ids = np.nonzero(above)
+    else:
+        anchors = np.flatnonzero(above.any(axis=1))
+        class_ids = np.where(above[anchors], scores[anchors], -1.0).argmax(axis=1)
+    values = scores[anchors, class_ids]
+    if len(values) > MAX_CANDIDATES:
+        border = np.partition(values, len(values) - MAX_CANDIDATES)[-MAX_CANDIDATES]
+        best = np.flatnonzero(values >= border)
+        anchors, class_ids, values = anchors[best], class_ids[best], values[best]
+    order = np.argsort(-values, kind="stable")[:MAX_CANDIDATES]
+    candidates = as_boxes(boxes[anchors[order]])
+    restored = geometry.to_image(candidates)
+    # A box that lies in the letterbox border has no area in the picture.
+    real = np.flatnonzero((restored[:, 2:] > restored[:, :2]).all(axis=1))
+    candidates, restored, order = candidates[real], restored[real], order[real]
+    limit = spec.postprocess.max_detections
+    if spec.postprocess.end_to_end:
+        kept = np.arange(min(limit, len(order)))
+    else:
+        iou = spec.postprocess.nms_iou
+        kept = nms(candidates, values[order], class_ids[order], iou, limit)
+    chosen = order[kept]
+    final = np.clip(values[chosen], 0, 1).astype(np.float32)
+    return restored[kept], class_ids[chosen].astype(np.int64), final
+
+
+def _tempered(scores: FloatArray, temperature: float) -> FloatArray:
+    """Scores after the sigmoid, as if the logits had been divided by the temperature."""
+    inside = np.clip(np.asarray(scores, dtype=np.float64), 1e-12, 1 - 1e-12)
+    changed = sigmoid(np.log(inside) - np.log1p(-inside), temperature)
+    result: FloatArray = changed.astype(np.float32)
+    return result
+
+
+def _thresholds(
+    spec: ModelSpec, names: Sequence[str], threshold: float | None
+) -> NDArray[np.float64]:
+    """The score each class needs, (C,)."""
+    if threshold is not None:
+        return np.full(len(names), threshold, dtype=np.float64)
+    usual = spec.postprocess.score_threshold
+    own = spec.thresholds if names is spec.names else {}
+    return np.array([own.get(name, usual) for name in names], dtype=np.float64)
+
+
+def _output(
+    outputs: Mapping[str, FloatArray], name: str, shape: tuple[int, ...], spec: ModelSpec
+) -> FloatArray:
+    """One output, checked; -1 in the shape stands for any length."""
+    if name not in outputs:
+        raise ModelError(
+            f"model {spec.name} has no output '{name}' (it has {', '.join(outputs) or 'none'}):"
+            " export the model again"
+        )
+    values = np.asarray(outputs[name])
+    fits = len(values.shape) == len(shape) and all(
+        wanted in (-1, found) for wanted, found in zip(shape, values.shape, strict=True)
+    )
+    if not fits:
+        wanted = " x ".join("any" if side == -1 else str(side) for side in shape)
+        found = " x ".join(str(side) for side in values.shape)
+        raise ModelError(
+            f"model {spec.name}: output '{name}' is {found}, but its spec needs {wanted}:"
+            " export the model again"
+        )
+    return values if values.dtype == np.float32 else values.astype(np.float32)
+
+
+def _not_finite(name: str, spec: ModelSpec) -> ModelError:
+    return ModelError(
+        f"model {spec.name}: output '{name}' has values that are not finite (NaN or infinite):"
+        " its weights are damaged or its training diverged; use another checkpoint"
+    )
