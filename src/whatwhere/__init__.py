@@ -1,5 +1,115 @@
-"""Whatwhere: what is in a picture, and where."""
+"""Whatwhere: what is in a picture, and where.
+
+The public names are those in `__all__`. Each is loaded when it is first used, so that
+`import whatwhere` costs nothing and prediction never loads tables or torch.
+"""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from whatwhere.data import Dataset, Finding, read
+    from whatwhere.errors import (
+        DataError,
+        ImageError,
+        MissingExtraError,
+        ModelError,
+        TrainError,
+        UsageError,
+        WhatwhereError,
+    )
+    from whatwhere.evaluation import Result, evaluate, evaluate_predictions
+    from whatwhere.outputs.draw import draw
+    from whatwhere.outputs.report import write_report
+    from whatwhere.runtime import Predictor, load
+    from whatwhere.specs import ModelSpec
+    from whatwhere.train import train
+    from whatwhere.types import Label, Labels, Prediction
+
 __version__ = "0.1.0"
+
+# Name -> the module that defines it.
+_HOME = {
+    "DataError": "errors",
+    "Dataset": "data",
+    "Finding": "data",
+    "ImageError": "errors",
+    "Label": "types",
+    "Labels": "types",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "ModelSpec": "specs",
+    "Prediction": "types",
+    "Predictor": "runtime",
+    "Result": "evaluation",
+    "TrainError": "errors",
+    "UsageError": "errors",
+    "WhatwhereError": "errors",
+    "draw": "outputs.draw",
+    "evaluate": "evaluation",
+    "evaluate_predictions": "evaluation",
+    "load": "runtime",
+    "read": "data",
+    "train": "train",
+    "write_report": "outputs.report",
+}
+
+# Module -> the extra that it needs, and what for.
+_EXTRA = {
+    "data": ("data", "Reading a data set"),
+    "evaluation": ("data", "Evaluating a model"),
+    "outputs.report": ("data", "Writing a report"),
+    "train": ("train", "Training a model"),
+}
+
+__all__ = [
+    "DataError",
+    "Dataset",
+    "Finding",
+    "ImageError",
+    "Label",
+    "Labels",
+    "MissingExtraError",
+    "ModelError",
+    "ModelSpec",
+    "Prediction",
+    "Predictor",
+    "Result",
+    "TrainError",
+    "UsageError",
+    "WhatwhereError",
+    "__version__",
+    "draw",
+    "evaluate",
+    "evaluate_predictions",
+    "load",
+    "read",
+    "train",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'whatwhere' has no attribute {name!r}")
+    try:
+        module = import_module(f"whatwhere.{home}")
+    except ModuleNotFoundError as error:
+        if home not in _EXTRA or (error.name or "").partition(".")[0] == "whatwhere":
+            raise
+        from whatwhere.errors import MissingExtraError
+
+        raise MissingExtraError(*_EXTRA[home]) from error
+    # `whatwhere.train` is a package that can be called (see docs/adr/0005): the import
+    # system binds the package to this very name, so the package itself is what we give.
+    value = module if name == home else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
