@@ -1,0 +1,59 @@
+"""Numbers from a data set and predictions: pure functions, nothing is read or written.
+
+`score` gives the standard numbers of a task; `METRICS` says what each of them means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from whatwhere.data import Dataset
+from whatwhere.errors import UsageError
+from whatwhere.metrics.classification import score_classification
+from whatwhere.metrics.detection import score_detection
+from whatwhere.metrics.multilabel import score_multilabel
+from whatwhere.metrics.registry import METRICS, PRIMARY, Metric
+from whatwhere.types import Prediction, Task
+
+__all__ = ["METRICS", "PRIMARY", "SCORERS", "Metric", "score"]
+
+SCORERS: dict[Task, Callable[..., dict[str, Any]]] = {
+    "classify": score_classification,
+    "multilabel": score_multilabel,
+    "detect": score_detection,
+}
+
+
+def score(
+    task: Task, data: Dataset, predictions: Sequence[Prediction], *, curves: bool = False
+) -> dict[str, Any]:
+    """The standard numbers of a task, each in 0..1, or None where it is undefined.
+
+    Predictions should hold every label (classify, multilabel) or every box down to a low
+    score (detect), as decoding with `evaluation=True` gives them; ranked numbers need the
+    tail. Labels that are marked `ignore` count neither way.
+
+    Args:
+        task: which numbers; a detection set can be scored as "multilabel".
+        data: the truth. Classes are matched by name.
+        predictions: one a picture of `data`, in its order.
+        curves: also give `curves` (precision over recall) or `confusion`, for reports.
+
+    Returns:
+        The names of `METRICS[task]` with their values, and `per_class`: a dictionary by
+        class name. A class without positives has None, and no share in any mean.
+
+    Raises:
+        UsageError: the number of predictions is not that of pictures, or a box is of a
+            class that the data set does not have.
+        MissingExtraError: the extra `data` is not installed.
+    """
+    if task not in SCORERS:
+        raise UsageError(f"unknown task {task!r}: use one of {', '.join(SCORERS)}")
+    if len(predictions) != len(data):
+        raise UsageError(
+            f"{len(data)} pictures need {len(data)} predictions, not {len(predictions)}:"
+            " give an empty prediction for a picture without an answer"
+        )
+    return SCORERS[task](data, predictions, curves=curves)

@@ -1,0 +1,108 @@
+"""Scores of a detector: `coco.py` applied to a data set and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatwhere.data import Dataset
+from whatwhere.errors import UsageError
+from whatwhere.metrics.coco import CocoScores, FoundBoxes, TrueBoxes, coco_scores
+from whatwhere.types import Labels, Prediction
+
+
+def score_detection(
+    data: Dataset, predictions: Sequence[Prediction], *, curves: bool = False
+) -> dict[str, Any]:
+    """COCO's 12 numbers and `per_class`; see `metrics.score`."""
+    truth = true_boxes(data)
+    scores = coco_scores(
+        range(len(data)),
+        dict(enumerate(data.names)),
+        truth,
+        found_boxes(predictions, data.names),
+    )
+    return as_result(scores, data.names, truth, curves=curves)
+
+
+def as_result(
+    scores: CocoScores, names: Sequence[str], truth: TrueBoxes, *, curves: bool
+) -> dict[str, Any]:
+    """The 12 numbers, then `per_class` by name; class ids are positions in `names`."""
+    counted = np.bincount(truth.class_id[~truth.ignore], minlength=len(names))
+    result: dict[str, Any] = dict(scores.summary())
+    result["per_class"] = {
+        name: {**scores.of_class(class_id), "boxes": int(counted[class_id])}
+        for class_id, name in enumerate(names)
+    }
+    if curves:
+        per_class = {name: scores.curve(class_id) for class_id, name in enumerate(names)}
+        result["curves"] = {
+            "x": "recall",
+            "y": "precision at IoU 0.5",
+            "all classes": scores.curve(),
+            "per_class": {name: curve for name, curve in per_class.items() if curve is not None},
+        }
+    return result
+
+
+def true_boxes(data: Dataset) -> TrueBoxes:
+    """The labelled boxes of a data set; picture ids are row numbers.
+
+    The area is the data set's own where it has one (COCO's is that of the outline), else
+    that of the box.
+    """
+    import polars as pl
+
+    rows = data.labels.filter(pl.col("x1").is_not_null())
+    corners = rows.select("x1", "y1", "x2", "y2").to_numpy().astype(np.float64).reshape(-1, 4)
+    xywh = to_xywh(corners)
+    area = xywh[:, 2] * xywh[:, 3]
+    if "area" in rows.columns:
+        own = rows["area"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        area = np.where(np.isnan(own), area, own)
+    return TrueBoxes(
+        rows["image"].to_numpy().astype(np.int64),
+        rows["class_id"].to_numpy().astype(np.int64),
+        xywh,
+        area,
+        rows["ignore"].fill_null(False).to_numpy().astype(bool),
+    )
+
+
+def found_boxes(predictions: Sequence[Prediction], names: Labels) -> FoundBoxes:
+    """The boxes of one prediction a picture; picture ids are positions.
+
+    Raises:
+        UsageError: a prediction names a class that the data set does not have.
+    """
+    index = {name: class_id for class_id, name in enumerate(names)}
+    counts = [len(prediction.object_names) for prediction in predictions]
+    try:
+        class_id = np.fromiter(
+            (index[name] for prediction in predictions for name in prediction.object_names),
+            dtype=np.int64,
+            count=sum(counts),
+        )
+    except KeyError as error:
+        raise UsageError(
+            f"a prediction names the class {error.args[0]!r}, which the data set does not have:"
+            " leave such rows out, as whatwhere.evaluate does"
+        ) from None
+    boxes = [prediction.boxes for prediction in predictions if prediction.boxes is not None]
+    scores = [prediction.object_scores for prediction in predictions]
+    corners = np.concatenate([np.zeros((0, 4)), *boxes]).astype(np.float64)
+    return FoundBoxes(
+        np.repeat(np.arange(len(predictions), dtype=np.int64), counts),
+        class_id,
+        to_xywh(corners),
+        np.concatenate([np.zeros(0), *scores]).astype(np.float64),
+    )
+
+
+def to_xywh(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Left, top, width, height from x1, y1, x2, y2; both float64 (N, 4)."""
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
