@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 from whatwhere import __version__
@@ -50,10 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _register()
     try:
         status = app(arguments, prog_name="whatwhere", standalone_mode=False)
-    except click.exceptions.ClickException as error:
-        error.show()
-        return 2
-    except click.exceptions.Abort:
+    except typer.TyperException as error:
+        return _misused(error)
+    except typer.Abort:
         return _fail("interrupted", 130)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
@@ -79,6 +77,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             70,
         )
     return int(status or 0)
+
+
+def _misused(error: typer.TyperException) -> int:
+    message = error.format_message()
+    if "\n" in message:
+        # A command that was called with nothing: the message is its help.
+        typer.echo(message, err=True)
+        return 2
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "whatwhere"
+    return _fail(f"{message.rstrip('.')}: see  {command} --help", 2)
 
 
 def _fail(message: str, status: int) -> int:
