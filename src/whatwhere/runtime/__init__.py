@@ -1,3 +1,21 @@
-"""Run a model: backends, decoding, sources, predictors."""
+"""Run a model: backends, decoding, sources, predictors.
+
+`load` opens a model; the result's `predict` answers for one picture, its `stream` for many.
+"""
 
 from __future__ import annotations
+
+from whatwhere.runtime.loading import load, load_file, read_spec
+from whatwhere.runtime.predictor import Failure, Predictor, PredictorBase, Source
+from whatwhere.runtime.sources import expand
+
+__all__ = [
+    "Failure",
+    "Predictor",
+    "PredictorBase",
+    "Source",
+    "expand",
+    "load",
+    "load_file",
+    "read_spec",
+]

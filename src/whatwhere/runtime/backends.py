@@ -1,0 +1,243 @@
+"""Engines that run a model file: ONNX Runtime, and OpenVINO where it is installed.
+
+All give the same numbers within float32 rounding; they differ in speed only.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatwhere.errors import MissingExtraError, ModelError, UsageError
+from whatwhere.specs import ModelSpec
+
+INPUT = "images"
+
+
+class Port(NamedTuple):
+    """An input or output of a graph; None stands for a side of any length."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class Backend(Protocol):
+    """One loaded graph.
+
+    Args of the constructor:
+        model: the ONNX file, or its bytes.
+        threads: CPU threads for one call; None for one a core.
+
+    The constructor raises ModelError when the engine refuses the graph. Calls may come from
+    several threads.
+    """
+
+    name: ClassVar[str]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None: ...
+
+    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Outputs by name, float32, for pictures uint8 (N, height, width, 3), RGB.
+
+        Raises:
+            ModelError: the engine fails.
+        """
+        ...
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+class OnnxRuntimeBackend:
+    """ONNX Runtime on the CPU."""
+
+    name: ClassVar[str] = "onnxruntime"
+
+    def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or cores()
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        # Waiting threads must not spin: the cores decode the next pictures meanwhile.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # What fails is raised; the engine's own log lines would only repeat it on stderr.
+        options.log_severity_level = 4
+        source = model if isinstance(model, bytes) else os.fspath(model)
+        try:
+            self._session = ort.InferenceSession(
+                source, sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the engine's exceptions have no common base
+            raise _refused(self.name, model, error) from error
+        self.inputs = tuple(_ort_port(port) for port in self._session.get_inputs())
+        self.outputs = tuple(_ort_port(port) for port in self._session.get_outputs())
+        self._names = [port.name for port in self.outputs]
+
+    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        try:
+            values = self._session.run(self._names, {INPUT: np.ascontiguousarray(images)})
+        except Exception as error:  # the engine's exceptions have no common base
+            raise _failed(self.name, images, error) from error
+        return {
+            name: np.asarray(value, dtype=np.float32)
+            for name, value in zip(self._names, values, strict=True)
+        }
+
+
+def _ort_port(port: Any) -> Port:
+    dtype = str(port.type).removeprefix("tensor(").removesuffix(")")
+    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in port.shape)
+    return Port(str(port.name), dtype, shape)
+
+
+class OpenVinoBackend:
+    """OpenVINO on the CPU, in float32; needs the extra `openvino`."""
+
+    name: ClassVar[str] = "openvino"
+
+    def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None:
+        try:
+            import openvino as ov
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("openvino", "The backend 'openvino'") from error
+
+        settings = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": str(threads or cores()),
+            # On processors with bfloat16 OpenVINO would use it unasked and change the scores.
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        try:
+            core = ov.Core()
+            source = model if isinstance(model, bytes) else os.fspath(model)
+            self._model = core.compile_model(core.read_model(source), "CPU", settings)
+        except Exception as error:  # the engine raises RuntimeError and its own kinds
+            raise _refused(self.name, model, error) from error
+        self.inputs = tuple(_ov_port(port) for port in self._model.inputs)
+        self.outputs = tuple(_ov_port(port) for port in self._model.outputs)
+        self._request = self._model.create_infer_request()
+        self._lock = threading.Lock()
+
+    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        try:
+            with self._lock:
+                self._request.infer({INPUT: np.ascontiguousarray(images)})
+                return {
+                    port.name: np.array(
+                        self._request.get_output_tensor(index).data, dtype=np.float32
+                    )
+                    for index, port in enumerate(self.outputs)
+                }
+        except Exception as error:  # the engine raises RuntimeError and its own kinds
+            raise _failed(self.name, images, error) from error
+
+
+def _ov_port(port: Any) -> Port:
+    dtype = str(port.get_element_type().get_type_name()).replace("u8", "uint8")
+    shape = tuple(
+        int(side.get_length()) if side.is_static else None for side in port.get_partial_shape()
+    )
+    return Port(str(port.get_any_name()), dtype, shape)
+
+
+BACKENDS: Mapping[str, type[Backend]] = {
+    backend.name: backend for backend in (OnnxRuntimeBackend, OpenVinoBackend)
+}
+
+
+def open_backend(name: str, model: Path | bytes, *, threads: int | None = None) -> Backend:
+    """A model in the engine of that name; "auto" is ONNX Runtime, which is always installed.
+
+    Raises:
+        UsageError: there is no such backend, or `threads` is below 1.
+        MissingExtraError: the backend is not installed.
+        ModelError: the engine refuses the model.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    chosen = OnnxRuntimeBackend.name if name == "auto" else name
+    if chosen not in BACKENDS:
+        raise UsageError(f"unknown backend {name!r}: choose one of auto, {', '.join(BACKENDS)}")
+    return BACKENDS[chosen](model, threads=threads)
+
+
+def check_graph(backend: Backend, spec: ModelSpec, where: str) -> None:
+    """Compare a graph's inputs and outputs with what its spec promises.
+
+    Raises:
+        ModelError: they do not fit; the message names the first difference.
+    """
+    height, width = spec.preprocess.size
+    found = {port.name: port for port in backend.inputs}
+    if list(found) != [INPUT]:
+        raise _mismatch(where, f"its inputs are {', '.join(found) or 'none'}, not '{INPUT}'")
+    port = found[INPUT]
+    if port.dtype != "uint8":
+        raise _mismatch(where, f"its input is {port.dtype}, not uint8")
+    wanted: dict[str, tuple[int | None, ...]] = {INPUT: (None, height, width, 3)}
+    if spec.task == "detect":
+        wanted |= {"boxes": (None, None, 4), "scores": (None, None, len(spec.names))}
+        if spec.label_names:
+            wanted["logits"] = (None, len(spec.label_names))
+    else:
+        wanted["logits"] = (None, len(spec.names))
+    found |= {port.name: port for port in backend.outputs}
+    for name, shape in wanted.items():
+        if name not in found:
+            raise _mismatch(where, f"it has no output '{name}'")
+        if not _fits(found[name].shape, shape):
+            raise _mismatch(
+                where, f"'{name}' is {_shape(found[name].shape)}, its spec says {_shape(shape)}"
+            )
+        if found[name].shape[0] is not None:
+            raise _mismatch(where, f"'{name}' has the fixed batch {found[name].shape[0]}")
+
+
+def _fits(found: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    # A side that the graph leaves open is checked when outputs are decoded.
+    return len(found) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(found, wanted, strict=True)
+    )
+
+
+def _shape(shape: tuple[int | None, ...]) -> str:
+    return " x ".join("any" if side is None else str(side) for side in shape)
+
+
+def _mismatch(where: str, what: str) -> ModelError:
+    return ModelError(f"{where} does not fit its own model spec: {what}; export the model again")
+
+
+def _refused(engine: str, model: Path | bytes, error: Exception) -> ModelError:
+    where = "the model" if isinstance(model, bytes) else str(model)
+    return ModelError(
+        f"{where} is damaged or needs a newer {engine} ({_first_line(error)}):"
+        " copy or export the model again"
+    )
+
+
+def _failed(engine: str, images: NDArray[np.uint8], error: Exception) -> ModelError:
+    return ModelError(
+        f"{engine} failed on a batch of {_shape(images.shape)} ({_first_line(error)}):"
+        " try a smaller batch, or export the model again"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
