@@ -1,0 +1,27 @@
+"""Pictures: probe, read, encode, and files that are whole or not there.
+
+Every reader of the package gets its pixels here, so size limits, EXIF turning and the
+detection of damaged files are the same everywhere.
+"""
+
+from whatwhere.images.codec import (
+    IMAGE_SUFFIXES,
+    encode_image,
+    probe_image,
+    read_image,
+    write_image,
+)
+from whatwhere.images.files import atomic_path, write_atomic
+from whatwhere.images.headers import DEFAULT_MAX_PIXELS, ImageInfo
+
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "IMAGE_SUFFIXES",
+    "ImageInfo",
+    "atomic_path",
+    "encode_image",
+    "probe_image",
+    "read_image",
+    "write_atomic",
+    "write_image",
+]

@@ -1,0 +1,230 @@
+"""Decode and encode pictures: always RGB, turned as EXIF says, first frame, never half."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import cv2
+import numpy as np
+
+from whatwhere.errors import ImageError, UsageError
+from whatwhere.images.files import write_atomic
+from whatwhere.images.headers import (
+    DEFAULT_MAX_PIXELS,
+    CutError,
+    DamagedError,
+    Header,
+    ImageInfo,
+    read_header,
+)
+from whatwhere.types import Image
+
+IMAGE_SUFFIXES: frozenset[str] = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"}
+)
+"""Suffixes, in lower case, of files that are taken for pictures in a folder."""
+
+Source = str | os.PathLike[str] | bytes
+
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    # OpenCV describes each damaged file on stderr, without its name; our errors do both.
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
+def probe_image(
+    source: Source, *, name: str | None = None, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> ImageInfo:
+    """Size and kind of a picture from its header; nothing is decoded.
+
+    Args:
+        source: path of a file, or its bytes.
+        name: what to call it in messages; by default the path.
+        max_pixels: refuse a picture with more than this many pixels.
+
+    Raises:
+        ImageError: the picture is missing, empty, cut off, too large, without pixels,
+            damaged in its header, or of an unknown kind.
+    """
+    label = _label(source, name)
+    with _open(source, label) as file:
+        return _checked_header(file, label, max_pixels, checksums=False).info()
+
+
+def read_image(
+    source: Source, *, name: str | None = None, max_pixels: int = DEFAULT_MAX_PIXELS
+) -> Image:
+    """The first frame of a picture, RGB uint8 (height, width, 3), turned as EXIF says.
+
+    Grey, palette, CMYK and 16-bit pictures are converted; 16 bits become 8 by dropping
+    the lower byte; alpha is dropped without blending.
+
+    Args:
+        source: path of a file, or its bytes.
+        name: what to call it in messages; by default the path.
+        max_pixels: refuse a picture with more than this many pixels, before decoding it.
+
+    Raises:
+        ImageError: as for `probe_image`, or the pixel data are damaged.
+    """
+    label = _label(source, name)
+    with _open(source, label) as file:
+        header = _checked_header(file, label, max_pixels, checksums=True)
+        file.seek(0)
+        data = np.frombuffer(file.read(), dtype=np.uint8)
+    if header.patches:
+        data = data.copy()
+        for place, new in header.patches:
+            data[place : place + len(new)] = np.frombuffer(new, dtype=np.uint8)
+    # The decoder turns some kinds and not others; ours turns all, except TIFF, where
+    # libtiff turns the common kinds whatever it is told.
+    flags = cv2.IMREAD_COLOR_RGB
+    if header.format != "tiff":
+        flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        decoded = cv2.imdecode(data, flags)
+    except cv2.error as error:
+        raise _damaged(label, str(error.err or error)) from error
+    if decoded is None:
+        raise _damaged(label, "its pixels cannot be decoded")
+    image = np.asarray(decoded, dtype=np.uint8)
+    if header.format != "tiff":
+        image = _turn(image, header.orientation)
+    info = header.info()
+    if image.shape != (info.height, info.width, 3):
+        raise _damaged(
+            label,
+            f"its header says {info.width}x{info.height} pixels, its data"
+            f" {image.shape[1]}x{image.shape[0]}",
+        )
+    return image
+
+
+def encode_image(image: Image, suffix: str = ".jpg", quality: int = 95) -> bytes:
+    """A picture file in memory.
+
+    Args:
+        image: RGB uint8 (height, width, 3).
+        suffix: ".jpg", ".png", ".webp", ".bmp" or ".tif" (and their variants).
+        quality: 1..100, for JPEG and WebP.
+
+    Raises:
+        UsageError: the array is not a picture, or the suffix is unknown.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise UsageError(
+            f"a picture must be uint8 of shape (height, width, 3), not {image.dtype} {image.shape}"
+        )
+    kind = suffix.lower()
+    if kind not in IMAGE_SUFFIXES:
+        raise UsageError(
+            f"cannot write pictures as {suffix!r}: use .jpg, .png, .webp, .bmp or .tif"
+        )
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    if kind == ".webp":
+        options = [cv2.IMWRITE_WEBP_QUALITY, quality]
+    jpeg = kind in (".jpe", ".jfif")
+    try:
+        done, data = cv2.imencode(
+            ".jpg" if jpeg else kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options
+        )
+    except cv2.error as error:
+        raise UsageError(f"a picture of {image.shape} cannot be written as {suffix}") from error
+    if not done:
+        raise UsageError(f"a picture of {image.shape} cannot be written as {suffix}")
+    return data.tobytes()
+
+
+def write_image(path: str | os.PathLike[str], image: Image, quality: int = 95) -> None:
+    """Write a picture, whole or not at all; the suffix decides the kind.
+
+    Args:
+        path: where to; missing folders are made.
+        image: RGB uint8 (height, width, 3).
+        quality: 1..100, for JPEG and WebP.
+
+    Raises:
+        UsageError: the array is not a picture, or the suffix is unknown.
+        WhatwhereError: the disk is full, or the place cannot be written.
+    """
+    write_atomic(path, encode_image(image, Path(path).suffix, quality))
+
+
+def _label(source: Source, name: str | None) -> str:
+    if name is not None:
+        return name
+    return "the picture" if isinstance(source, bytes) else os.fspath(source)
+
+
+def _open(source: Source, label: str) -> BinaryIO:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    try:
+        return Path(source).open("rb")
+    except FileNotFoundError:
+        raise ImageError(f"{label} does not exist: check the path") from None
+    except IsADirectoryError:
+        raise ImageError(f"{label} is a folder: give a picture file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{label} cannot be opened ({reason}): check its permissions") from error
+
+
+def _checked_header(file: BinaryIO, label: str, max_pixels: int, *, checksums: bool) -> Header:
+    try:
+        header = read_header(file, checksums=checksums)
+        size = file.seek(0, os.SEEK_END)
+    except CutError:
+        raise _cut(label) from None
+    except DamagedError as error:
+        raise _damaged(label, str(error)) from None
+    except OSError as error:
+        raise ImageError(f"{label} cannot be read ({error.strerror}): check the disk") from error
+    if size == 0:
+        raise ImageError(f"{label} is empty (0 bytes): get it again from its source")
+    if header is None:
+        raise ImageError(
+            f"{label} is not a picture of a known kind (JPEG, PNG, GIF, WebP, BMP, TIFF):"
+            " convert it to JPEG or PNG"
+        )
+    width, height = header.width, header.height
+    if width <= 0 or height <= 0:
+        raise ImageError(f"{label} is {width}x{height} pixels, so there is nothing to see in it")
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{label} is {width}x{height} pixels, over the limit of {max_pixels} pixels:"
+            " shrink it or raise max_pixels"
+        )
+    if header.end > size:
+        raise _cut(label)
+    return header
+
+
+def _cut(label: str) -> ImageError:
+    return ImageError(f"{label} is cut off before its end: get it again from its source")
+
+
+def _damaged(label: str, reason: str) -> ImageError:
+    return ImageError(f"{label} is damaged ({reason}): get it again from its source")
+
+
+def _turn(image: Image, orientation: int) -> Image:
+    """Undo the camera's turn (Exif 2.32, tag 0x0112)."""
+    turned: cv2.typing.MatLike = image
+    if orientation == 2:
+        turned = cv2.flip(image, 1)
+    elif orientation == 3:
+        turned = cv2.rotate(image, cv2.ROTATE_180)
+    elif orientation == 4:
+        turned = cv2.flip(image, 0)
+    elif orientation == 5:
+        turned = cv2.transpose(image)
+    elif orientation == 6:
+        turned = cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE)
+    elif orientation == 7:
+        turned = cv2.rotate(cv2.transpose(image), cv2.ROTATE_180)
+    elif orientation == 8:
+        turned = cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE)
+    return np.asarray(turned, dtype=np.uint8)
