@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from whatwhere.data import Dataset
@@ -26,7 +26,12 @@ SCORERS: dict[Task, Callable[..., dict[str, Any]]] = {
 
 
 def score(
-    task: Task, data: Dataset, predictions: Sequence[Prediction], *, curves: bool = False
+    task: Task,
+    data: Dataset,
+    predictions: Sequence[Prediction],
+    *,
+    classes: Iterable[str] | None = None,
+    curves: bool = False,
 ) -> dict[str, Any]:
     """The standard numbers of a task, each in 0..1, or None where it is undefined.
 
@@ -36,17 +41,19 @@ def score(
 
     Args:
         task: which numbers; a detection set can be scored as "multilabel".
-        data: the truth. Classes are matched by name.
-        predictions: one a picture of `data`, in its order.
-        curves: also give `curves` (precision over recall) or `confusion`, for reports.
+        data: the truth. Classes are matched by name; what a prediction says about classes
+            that the data does not have is passed over.
+        predictions: one a picture of `data`, in its order, best rows first.
+        classes: score these classes of the data only, as if the others did not exist.
+        curves: also give `curves` (precision over recall) or `confusion` (rows the right
+            class, columns the predicted one, last column none), for reports.
 
     Returns:
         The names of `METRICS[task]` with their values, and `per_class`: a dictionary by
         class name. A class without positives has None, and no share in any mean.
 
     Raises:
-        UsageError: the number of predictions is not that of pictures, or a box is of a
-            class that the data set does not have.
+        UsageError: the number of predictions is not that of pictures, or a class is unknown.
         MissingExtraError: the extra `data` is not installed.
     """
     if task not in SCORERS:
@@ -56,4 +63,7 @@ def score(
             f"{len(data)} pictures need {len(data)} predictions, not {len(predictions)}:"
             " give an empty prediction for a picture without an answer"
         )
-    return SCORERS[task](data, predictions, curves=curves)
+    chosen = frozenset(data.names if classes is None else classes)
+    for name in chosen - frozenset(data.names):
+        data.names.id(name)
+    return SCORERS[task](data, predictions, classes=chosen, curves=curves)

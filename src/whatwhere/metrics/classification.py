@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,20 +18,31 @@ NOTHING = -1
 
 
 def score_classification(
-    data: Dataset, predictions: Sequence[Prediction], *, curves: bool = False
+    data: Dataset,
+    predictions: Sequence[Prediction],
+    *,
+    classes: frozenset[str],
+    curves: bool = False,
 ) -> dict[str, Any]:
-    """Accuracy, top-5 and the macro averages; see `metrics.score`."""
-    rows = data.labels.filter(~data.labels["ignore"].fill_null(False))
-    image = rows["image"].to_numpy().astype(np.int64)
-    truth = rows["class_id"].to_numpy().astype(np.int64)
-    index = {name: class_id for class_id, name in enumerate(data.names)}
+    """Accuracy, top-5 and the macro averages; see `metrics.score`.
+
+    Pictures of other classes are left out, and answers of other classes are passed over.
+    """
+    names = [name for name in data.names if name in classes]
+    index = {name: place for place, name in enumerate(names)}
+    place_of = np.array([index.get(name, NOTHING) for name in data.names], dtype=np.int64)
+    ignore = data.labels["ignore"].fill_null(False).to_numpy().astype(bool)
+    truth = place_of[data.labels["class_id"].to_numpy().astype(np.int64)]
+    keep = ~ignore & (truth != NOTHING)
     ranked = np.full((len(predictions), _TOP), NOTHING, dtype=np.int64)
     for row, prediction in enumerate(predictions):
-        best = [index[n] for n in prediction.label_names[:_TOP] if n in index]
-        ranked[row, : len(best)] = best
-    result = classification_scores(truth, ranked[image], len(data.names))
+        best = islice((index[n] for n in prediction.label_names if n in index), _TOP)
+        for rank, place in enumerate(best):
+            ranked[row, rank] = place
+    image = data.labels["image"].to_numpy().astype(np.int64)
+    result = classification_scores(truth[keep], ranked[image[keep]], len(names))
     matrix: NDArray[np.int64] = result.pop("confusion")
-    result["per_class"] = dict(zip(data.names, result["per_class"], strict=True))
+    result["per_class"] = dict(zip(names, result["per_class"], strict=True))
     if curves:
         result["confusion"] = matrix.tolist()
     return result

@@ -43,6 +43,13 @@ class TrueBoxes:
     area: NDArray[np.float64]
     ignore: NDArray[np.bool_]
 
+    def only(self, keep: NDArray[np.bool_]) -> TrueBoxes:
+        """The rows that `keep`, bool (N,), says."""
+        if keep.all():
+            return self
+        columns = (self.image, self.class_id, self.xywh, self.area, self.ignore)
+        return TrueBoxes(*(column[keep] for column in columns))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoundBoxes:
@@ -52,6 +59,13 @@ class FoundBoxes:
     class_id: NDArray[np.int64]
     xywh: NDArray[np.float64]
     score: NDArray[np.float64]
+
+    def only(self, keep: NDArray[np.bool_]) -> FoundBoxes:
+        """The rows that `keep`, bool (N,), says."""
+        if keep.all():
+            return self
+        columns = (self.image, self.class_id, self.xywh, self.score)
+        return FoundBoxes(*(column[keep] for column in columns))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,7 +134,10 @@ def _mean(values: NDArray[np.float64]) -> float | None:
 
 
 def coco_scores(
-    image_ids: Sequence[int], names: Mapping[int, str], truth: TrueBoxes, found: FoundBoxes
+    image_ids: Sequence[int] | NDArray[np.int64],
+    names: Mapping[int, str],
+    truth: TrueBoxes,
+    found: FoundBoxes,
 ) -> CocoScores:
     """COCO's accumulation over a set of pictures.
 
@@ -128,7 +145,8 @@ def coco_scores(
 
     Args:
         image_ids: every picture that was looked at, with and without boxes.
-        names: class name by class id; classes outside are left out.
+        names: class name by class id.
+        truth, found: rows of other pictures and classes are left out.
 
     Raises:
         MissingExtraError: hotcoco is not installed.
@@ -143,6 +161,9 @@ def coco_scores(
         shape = (10, RECALL_LEVELS, len(class_ids), 4, 3)
         blank = np.full(shape, -1.0)
         return CocoScores(class_ids, blank, blank[:, 0], blank)
+    # hotcoco would leave these rows out as well, but warns of each on stderr.
+    truth = truth.only(np.isin(truth.class_id, class_ids) & np.isin(truth.image, image_ids))
+    found = found.only(np.isin(found.class_id, class_ids) & np.isin(found.image, image_ids))
     dataset = hotcoco.COCO.from_arrays(
         [{"id": int(image)} for image in image_ids],
         [{"id": class_id, "name": names[class_id]} for class_id in class_ids],

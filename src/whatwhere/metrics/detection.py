@@ -2,44 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
-from whatwhere.errors import UsageError
 from whatwhere.metrics.coco import CocoScores, FoundBoxes, TrueBoxes, coco_scores
 from whatwhere.types import Labels, Prediction
 
 
 def score_detection(
-    data: Dataset, predictions: Sequence[Prediction], *, curves: bool = False
+    data: Dataset,
+    predictions: Sequence[Prediction],
+    *,
+    classes: frozenset[str],
+    curves: bool = False,
 ) -> dict[str, Any]:
     """COCO's 12 numbers and `per_class`; see `metrics.score`."""
+    names = {place: name for place, name in enumerate(data.names) if name in classes}
     truth = true_boxes(data)
-    scores = coco_scores(
-        range(len(data)),
-        dict(enumerate(data.names)),
-        truth,
-        found_boxes(predictions, data.names),
-    )
-    return as_result(scores, data.names, truth, curves=curves)
+    found = found_boxes(predictions, data.names)
+    scores = coco_scores(np.arange(len(data)), names, truth, found)
+    return as_result(scores, names, truth, curves=curves)
 
 
 def as_result(
-    scores: CocoScores, names: Sequence[str], truth: TrueBoxes, *, curves: bool
+    scores: CocoScores, names: Mapping[int, str], truth: TrueBoxes, *, curves: bool
 ) -> dict[str, Any]:
-    """The 12 numbers, then `per_class` by name; class ids are positions in `names`."""
-    counted = np.bincount(truth.class_id[~truth.ignore], minlength=len(names))
+    """The 12 numbers, then `per_class` by name; `names` gives the name of each class id."""
+    ids, counts = np.unique(truth.class_id[~truth.ignore], return_counts=True)
+    counted = dict(zip(ids.tolist(), counts.tolist(), strict=True))
     result: dict[str, Any] = dict(scores.summary())
     result["per_class"] = {
-        name: {**scores.of_class(class_id), "boxes": int(counted[class_id])}
-        for class_id, name in enumerate(names)
+        name: {**scores.of_class(class_id), "boxes": counted.get(class_id, 0)}
+        for class_id, name in names.items()
     }
     if curves:
-        per_class = {name: scores.curve(class_id) for class_id, name in enumerate(names)}
+        per_class = {name: scores.curve(class_id) for class_id, name in names.items()}
         result["curves"] = {
             "x": "recall",
             "y": "precision at IoU 0.5",
@@ -76,22 +77,16 @@ def true_boxes(data: Dataset) -> TrueBoxes:
 def found_boxes(predictions: Sequence[Prediction], names: Labels) -> FoundBoxes:
     """The boxes of one prediction a picture; picture ids are positions.
 
-    Raises:
-        UsageError: a prediction names a class that the data set does not have.
+    A class that is not in `names` gets an id after all of theirs.
     """
     index = {name: class_id for class_id, name in enumerate(names)}
+    outside = len(index)
     counts = [len(prediction.object_names) for prediction in predictions]
-    try:
-        class_id = np.fromiter(
-            (index[name] for prediction in predictions for name in prediction.object_names),
-            dtype=np.int64,
-            count=sum(counts),
-        )
-    except KeyError as error:
-        raise UsageError(
-            f"a prediction names the class {error.args[0]!r}, which the data set does not have:"
-            " leave such rows out, as whatwhere.evaluate does"
-        ) from None
+    class_id = np.fromiter(
+        (index.get(name, outside) for given in predictions for name in given.object_names),
+        dtype=np.int64,
+        count=sum(counts),
+    )
     boxes = [prediction.boxes for prediction in predictions if prediction.boxes is not None]
     scores = [prediction.object_scores for prediction in predictions]
     corners = np.concatenate([np.zeros((0, 4)), *boxes]).astype(np.float64)

@@ -10,23 +10,29 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.metrics.classification import macro, precision_recall_f1
-from whatwhere.types import Labels, Prediction
+from whatwhere.types import Prediction
 
 THRESHOLD = 0.5
 """Score from which a class counts as said, for precision, recall and F1."""
 
 
 def score_multilabel(
-    data: Dataset, predictions: Sequence[Prediction], *, curves: bool = False
+    data: Dataset,
+    predictions: Sequence[Prediction],
+    *,
+    classes: frozenset[str],
+    curves: bool = False,
 ) -> dict[str, Any]:
     """mAP and the macro averages; see `metrics.score`."""
-    truth, known = class_table(data)
-    scores = score_table(predictions, data.names)
+    columns = [place for place, name in enumerate(data.names) if name in classes]
+    names = [data.names[place] for place in columns]
+    truth, known = (table[:, columns] for table in class_table(data))
+    scores = score_table(predictions, names)
     result = multilabel_scores(truth, scores, known)
-    result["per_class"] = dict(zip(data.names, result["per_class"], strict=True))
+    result["per_class"] = dict(zip(names, result["per_class"], strict=True))
     if curves:
         per_class = {}
-        for column, name in enumerate(data.names):
+        for column, name in enumerate(names):
             rows = known[:, column]
             if truth[rows, column].any():
                 per_class[name] = recall_curve(truth[rows, column], scores[rows, column])
@@ -56,7 +62,7 @@ def class_table(data: Dataset) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return shown, shown | ~unsure
 
 
-def score_table(predictions: Sequence[Prediction], names: Labels) -> NDArray[np.float64]:
+def score_table(predictions: Sequence[Prediction], names: Sequence[str]) -> NDArray[np.float64]:
     """Scores float64 (pictures, classes); 0 where a prediction does not name the class.
 
     A prediction without labels but with boxes gives each class its best box's score.
