@@ -56,19 +56,21 @@ class OnnxHeader:
     external: tuple[str, ...] = ()
 
 
-def read_header(model: Path | bytes, where: str) -> OnnxHeader:
+def read_header(model: Path | bytes, where: str, *, weights: bool = True) -> OnnxHeader:
     """Metadata and weight files of an ONNX model.
 
     Args:
         model: the file, or its bytes.
         where: what to call it in messages.
+        weights: whether files that hold its weights must lie beside it; not so for a
+            shipped model whose weights come from another package.
 
     Raises:
         ModelError: the file is missing, empty, of another kind, cut short or damaged, or its
             weights lie outside its own folder or are missing.
     """
     if isinstance(model, bytes):
-        return _parse(memoryview(model), None, where)
+        return _parse(memoryview(model), None, where, weights)
     if model.suffix.lower() in _FOREIGN:
         raise ModelError(
             f"{where} is a {_FOREIGN[model.suffix.lower()]} file, which is not loaded here (such a"
@@ -82,15 +84,15 @@ def read_header(model: Path | bytes, where: str) -> OnnxHeader:
     with model.open("rb") as file:
         # Mapped, so that only the pages between the weights are read; freed with the last view.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _parse(memoryview(mapped), model.parent, where)
+    return _parse(memoryview(mapped), model.parent, where, weights)
 
 
-def _parse(data: Buffer, folder: Path | None, where: str) -> OnnxHeader:
+def _parse(data: Buffer, folder: Path | None, where: str, weights: bool) -> OnnxHeader:
     metadata: dict[str, str] = {}
     locations: set[str] = set()
     graphs = 0
     try:
-        for number, value in _fields(data):
+        for number, value in fields(data):
             if number == _MODEL_GRAPH and not isinstance(value, int):
                 graphs += 1
                 _locations_in_graph(value, locations)
@@ -104,7 +106,7 @@ def _parse(data: Buffer, folder: Path | None, where: str) -> OnnxHeader:
         ) from error
     if graphs != 1:
         raise ModelError(f"{where} is not an ONNX file: it holds no graph; give an .onnx model")
-    for location in sorted(locations):
+    for location in sorted(locations) if weights else ():
         _check_location(location, folder, where)
     return OnnxHeader(metadata, tuple(sorted(locations)))
 
@@ -127,7 +129,7 @@ def _check_location(location: str, folder: Path | None, where: str) -> None:
         )
 
 
-def _fields(data: Buffer) -> Iterator[tuple[int, int | Buffer]]:
+def fields(data: Buffer) -> Iterator[tuple[int, int | Buffer]]:
     """Number and value of each field of a message.
 
     Raises:
@@ -171,24 +173,24 @@ def _varint(data: Buffer, at: int) -> tuple[int, int]:
 
 def _entry(data: Buffer) -> tuple[str, str]:
     """A StringStringEntryProto."""
-    parts = {number: bytes(value) for number, value in _fields(data) if not isinstance(value, int)}
+    parts = {number: bytes(value) for number, value in fields(data) if not isinstance(value, int)}
     return parts.get(_ENTRY_KEY, b"").decode(), parts.get(_ENTRY_VALUE, b"").decode()
 
 
 def _locations_in_graph(graph: Buffer, found: set[str]) -> None:
-    for number, value in _fields(graph):
+    for number, value in fields(graph):
         if isinstance(value, int):
             continue
         if number == _GRAPH_INITIALIZER:
             _locations_in_tensor(value, found)
         elif number == _GRAPH_NODE:
-            for inner, attribute in _fields(value):
+            for inner, attribute in fields(value):
                 if inner == _NODE_ATTRIBUTE and not isinstance(attribute, int):
                     _locations_in_attribute(attribute, found)
 
 
 def _locations_in_attribute(attribute: Buffer, found: set[str]) -> None:
-    for number, value in _fields(attribute):
+    for number, value in fields(attribute):
         if isinstance(value, int):
             continue
         if number in (_ATTRIBUTE_TENSOR, _ATTRIBUTE_TENSORS):
@@ -198,7 +200,7 @@ def _locations_in_attribute(attribute: Buffer, found: set[str]) -> None:
 
 
 def _locations_in_tensor(tensor: Buffer, found: set[str]) -> None:
-    for number, value in _fields(tensor):
+    for number, value in fields(tensor):
         if number == _TENSOR_EXTERNAL and not isinstance(value, int):
             key, text = _entry(value)
             if key == "location":

@@ -1,0 +1,169 @@
+"""A detector and a classifier as one: what the picture shows, where, and what each object is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from whatwhere.errors import ModelError, UsageError
+from whatwhere.runtime.predictor import Predictor, PredictorBase
+from whatwhere.specs import ModelSpec
+from whatwhere.types import Boxes, Image, Label, Prediction
+
+# A crop shows this much more than the box on each side, as a fraction of the box's side:
+# classifiers are trained on photographs, in which the object does not touch the border.
+MARGIN = 0.1
+# Crops that go through the classifier at once: 64 of 224 px are 10 MB, 40 MB as float32.
+CROPS = 64
+# The rule was chosen on real photographs; see the card of the model "default".
+MIN_SHARE = 0.3
+MIN_FIT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    image: Image
+    detector: Any
+    classifier: Any
+
+
+class Pair(PredictorBase):
+    """A detector for the objects, a classifier for the whole picture and for each object.
+
+    Args:
+        detector: answers objects.
+        classifier: answers one label a picture.
+        fits: for each class of the classifier, the classes of the detector that it can be.
+
+    Raises:
+        UsageError: the models do not have these tasks.
+        ModelError: `fits` does not cover the classifier's classes.
+    """
+
+    def __init__(
+        self, detector: Predictor, classifier: Predictor, fits: Mapping[str, frozenset[str]]
+    ) -> None:
+        super().__init__(f"{detector.name}+{classifier.name}")
+        if detector.spec.task != "detect" or classifier.spec.task != "classify":
+            raise UsageError(
+                "a pair needs a model of task detect and one of task classify, not"
+                f" {detector.spec.task} ({detector.name}) and"
+                f" {classifier.spec.task} ({classifier.name})"
+            )
+        missing = [name for name in classifier.spec.names if name not in fits]
+        if missing:
+            raise ModelError(
+                f"{len(missing)} classes of {classifier.name} have no super-category, the first"
+                f" is {missing[0]!r}: add them to the table"
+            )
+        self.detector = detector
+        self.classifier = classifier
+        self.fits = fits
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The detector's: its boxes are what evaluation scores."""
+        return self.detector.spec
+
+    def prepare(self, image: Image) -> _Prepared:
+        """The picture as it is, for the crops, and as each model needs it."""
+        return _Prepared(image, self.detector.prepare(image), self.classifier.prepare(image))
+
+    def infer(
+        self,
+        prepared: Sequence[_Prepared],
+        *,
+        names: Sequence[str | None],
+        threshold: float | None = None,
+        evaluation: bool = False,
+    ) -> list[Prediction]:
+        """Predictions of a batch; with `evaluation` objects get no second name."""
+        settings: dict[str, Any] = {"names": names, "evaluation": evaluation}
+        settings["threshold"] = threshold
+        objects = self.detector.infer([item.detector for item in prepared], **settings)
+        labels = self.classifier.infer([item.classifier for item in prepared], **settings)
+        if evaluation:
+            named: list[tuple[tuple[Label, ...], ...]] = [()] * len(prepared)
+        else:
+            named = self._name_objects([item.image for item in prepared], objects)
+        return [
+            replace(
+                found,
+                label_names=whole.label_names,
+                label_scores=whole.label_scores,
+                object_labels=rows,
+                model=self.name,
+            )
+            for found, whole, rows in zip(objects, labels, named, strict=True)
+        ]
+
+    def _name_objects(
+        self, images: Sequence[Image], found: Sequence[Prediction]
+    ) -> list[tuple[tuple[Label, ...], ...]]:
+        """For each object of each picture the classifier's name of its crop, or nothing."""
+        crops: list[Any] = []
+        kinds: list[str] = []
+        for image, prediction in zip(images, found, strict=True):
+            assert prediction.boxes is not None
+            for kind, box in zip(prediction.object_names, prediction.boxes, strict=True):
+                crops.append(self.classifier.prepare(crop_box(image, box)))
+                kinds.append(kind)
+        rows: list[tuple[Label, ...]] = []
+        for start in range(0, len(crops), CROPS):
+            part = crops[start : start + CROPS]
+            answers = self.classifier.infer(part, names=[None] * len(part), evaluation=True)
+            for kind, answer in zip(kinds[start : start + CROPS], answers, strict=True):
+                rows.append(self._choose(kind, answer))
+        ends = iter(rows)
+        return [tuple(next(ends) for _ in prediction.object_names) for prediction in found]
+
+    def _choose(self, kind: str, answer: Prediction) -> tuple[Label, ...]:
+        """The best class that fits the kind, if the crop convinces.
+
+        Args:
+            kind: the detector's class.
+            answer: all classes of the classifier with their probabilities, best first.
+        """
+        rows = zip(answer.label_names, answer.label_scores.tolist(), strict=True)
+        fitting = [Label(name, score) for name, score in rows if kind in self.fits[name]]
+        if not fitting or sum(label.score for label in fitting) < MIN_FIT:
+            return ()
+        return (fitting[0],) if fitting[0].score >= MIN_SHARE else ()
+
+
+def crop_box(image: Image, box: Boxes, margin: float = MARGIN) -> Image:
+    """The part of a picture inside a box and a margin around it, at least 1 x 1 pixels; a view.
+
+    Args:
+        image: uint8 (height, width, 3).
+        box: float32 (4,), x1 y1 x2 y2 in pixels of the picture.
+        margin: on each side, as a fraction of the box's width and height.
+    """
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = (float(value) for value in box)
+    wide, high = (x2 - x1) * margin, (y2 - y1) * margin
+    left = min(max(int(x1 - wide), 0), width - 1)
+    top = min(max(int(y1 - high), 0), height - 1)
+    right = min(max(round(x2 + wide), left + 1), width)
+    bottom = min(max(round(y2 + high), top + 1), height)
+    return image[top:bottom, left:right]
+
+
+def read_supercategories(path: Path) -> dict[str, frozenset[str]]:
+    """The table of fitting classes: a heading, then `class TAB kind,kind` or `class TAB -`.
+
+    Raises:
+        ModelError: the file is missing or a line is of another form; the message names it.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} is missing from the installation: install whatwhere again")
+    table: dict[str, frozenset[str]] = {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines[1:], 2):
+        name, tab, kinds = line.partition("\t")
+        if not (name and tab and kinds) or name in table:
+            raise ModelError(f"{path}:{number} is not a new class with its kinds: correct the line")
+        table[name] = frozenset() if kinds == "-" else frozenset(kinds.split(","))
+    return table
