@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from command_line import Outcome, Run
+from docs_data import make_workshop
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -61,3 +64,26 @@ def samples() -> Path:
     folder = ROOT / "samples"
     assert folder.is_dir(), "samples/ is part of the repository"
     return folder
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command in this process; whatever happens, there is no traceback."""
+    from whatwhere.cli import main
+
+    def call(*arguments: object) -> Outcome:
+        capfd.readouterr()
+        status = main([str(argument) for argument in arguments])
+        outcome = Outcome(status, *capfd.readouterr())
+        assert "Traceback" not in outcome.err + outcome.out
+        assert "internal error" not in outcome.err, outcome.err
+        return outcome
+
+    return call
+
+
+@pytest.fixture
+def shelves(tmp_path: Path) -> Path:
+    """A small generated Pascal VOC data set with three splits."""
+    make_workshop(tmp_path)
+    return tmp_path / "shelves"
