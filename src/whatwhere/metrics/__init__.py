@@ -37,7 +37,8 @@ def score(
 
     Predictions should hold every label (classify, multilabel) or every box down to a low
     score (detect), as decoding with `evaluation=True` gives them; ranked numbers need the
-    tail. Labels that are marked `ignore` count neither way.
+    tail. Labels that are marked `ignore` count neither way. In a partly labelled data set a
+    class counts only in the pictures in which it was looked for (see `partial`).
 
     Args:
         task: which numbers; a detection set can be scored as "multilabel".

@@ -47,8 +47,8 @@ class TrueBoxes:
         """The rows that `keep`, bool (N,), says."""
         if keep.all():
             return self
-        columns = (self.image, self.class_id, self.xywh, self.area, self.ignore)
-        return TrueBoxes(*(column[keep] for column in columns))
+        image, class_id = self.image[keep], self.class_id[keep]
+        return TrueBoxes(image, class_id, self.xywh[keep], self.area[keep], self.ignore[keep])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,8 +64,8 @@ class FoundBoxes:
         """The rows that `keep`, bool (N,), says."""
         if keep.all():
             return self
-        columns = (self.image, self.class_id, self.xywh, self.score)
-        return FoundBoxes(*(column[keep] for column in columns))
+        image, class_id = self.image[keep], self.class_id[keep]
+        return FoundBoxes(image, class_id, self.xywh[keep], self.score[keep])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

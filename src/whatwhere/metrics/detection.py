@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.metrics.coco import CocoScores, FoundBoxes, TrueBoxes, coco_scores
+from whatwhere.metrics.partial import known_pairs
 from whatwhere.types import Labels, Prediction
 
 
@@ -24,6 +25,13 @@ def score_detection(
     names = {place: name for place, name in enumerate(data.names) if name in classes}
     truth = true_boxes(data)
     found = found_boxes(predictions, data.names)
+    known = known_pairs(data, "complete")
+    if known is not None:
+        truth = truth.only(known[truth.image, truth.class_id])
+        found = found.only(
+            (found.class_id < len(data.names))
+            & known[found.image, np.minimum(found.class_id, len(data.names) - 1)]
+        )
     scores = coco_scores(np.arange(len(data)), names, truth, found)
     return as_result(scores, names, truth, curves=curves)
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.metrics.classification import macro, precision_recall_f1
+from whatwhere.metrics.partial import known_pairs
 from whatwhere.types import Prediction
 
 THRESHOLD = 0.5
@@ -50,7 +51,7 @@ def class_table(data: Dataset) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Which picture shows which class, and where that is known; both bool (pictures, classes).
 
     Labels with boxes count as labels of the whole picture. A class of which a picture has
-    only ignored labels is unknown there.
+    only ignored labels, or that was not looked for, is unknown there.
     """
     image = data.labels["image"].to_numpy().astype(np.int64)
     class_id = data.labels["class_id"].to_numpy().astype(np.int64)
@@ -59,7 +60,9 @@ def class_table(data: Dataset) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     unsure = np.zeros_like(shown)
     shown[image[~ignore], class_id[~ignore]] = True
     unsure[image[ignore], class_id[ignore]] = True
-    return shown, shown | ~unsure
+    looked_for = known_pairs(data, "labelled")
+    certain = ~unsure if looked_for is None else looked_for & ~unsure
+    return shown, shown | certain
 
 
 def score_table(predictions: Sequence[Prediction], names: Sequence[str]) -> NDArray[np.float64]:

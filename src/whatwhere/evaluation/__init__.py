@@ -1,0 +1,13 @@
+"""Model and data set to numbers: run the model, match class names, score, say what was left out.
+
+`evaluate` runs a model over pictures; `evaluate_predictions` scores a file of saved
+predictions. Both give a `Result`.
+"""
+
+from __future__ import annotations
+
+from whatwhere.evaluation.result import Result
+from whatwhere.evaluation.run import evaluate
+from whatwhere.evaluation.saved import evaluate_predictions
+
+__all__ = ["Result", "evaluate", "evaluate_predictions"]

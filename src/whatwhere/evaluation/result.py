@@ -1,0 +1,71 @@
+"""What an evaluation gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from whatwhere.data import Dataset
+from whatwhere.types import Prediction, Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result(Mapping[str, "float | None"]):
+    """Scores by standard name, `result["AP50"]`, and how they came about.
+
+    Args:
+        task: which numbers these are (see `metrics.METRICS`).
+        images: pictures that were scored.
+        metrics: numbers in 0..1 by standard name; None where undefined.
+        per_class: the same of each class, by class name.
+        notes: sentences about what was left out or looks wrong; empty if nothing was.
+        unreadable: pictures that could not be read; their labels count as missed.
+        model: name of the model, if one was run.
+        source: where the data set came from.
+        split: which part of it was scored; None for all.
+        threshold: score from which boxes are drawn in a report.
+        seconds: time that reading and predicting took; None for saved predictions.
+        curves, confusion: for reports, as `metrics.score` gives them.
+        data, predictions: the pictures with their labels, and one prediction each.
+    """
+
+    task: Task
+    images: int
+    metrics: Mapping[str, float | None]
+    per_class: Mapping[str, Mapping[str, float | None]]
+    notes: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    model: str | None = None
+    source: str = ""
+    split: str | None = None
+    threshold: float = 0.25
+    seconds: float | None = None
+    curves: Mapping[str, Any] | None = None
+    confusion: Sequence[Sequence[int]] | None = None
+    data: Dataset | None = field(default=None, repr=False)
+    predictions: tuple[Prediction, ...] = field(default=(), repr=False)
+
+    def __getitem__(self, name: str) -> float | None:
+        return self.metrics[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.metrics)
+
+    def __len__(self) -> int:
+        return len(self.metrics)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form of `evaluate --json`: plain values, undefined numbers as null."""
+        return {
+            "task": self.task,
+            "images": self.images,
+            **self.metrics,
+            "per_class": {name: dict(row) for name, row in self.per_class.items()},
+            "model": self.model,
+            "data": self.source,
+            "split": self.split,
+            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "unreadable": list(self.unreadable),
+            "notes": list(self.notes),
+        }

@@ -1,0 +1,176 @@
+"""Run a model over a data set and score it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from whatwhere.data import Dataset
+from whatwhere.errors import ImageError, UsageError
+from whatwhere.evaluation.matching import Head, Match, data_notes, match, some
+from whatwhere.evaluation.result import Result
+from whatwhere.images import read_image
+from whatwhere.metrics import score
+from whatwhere.runtime import Predictor, load
+from whatwhere.runtime.cascade import Pair
+from whatwhere.types import Prediction, Task
+
+Progress = Callable[[int, int], None]
+"""Called with the pictures done and their total."""
+
+_READERS = min(8, os.cpu_count() or 1)
+
+
+def evaluate(
+    model: Predictor | Pair | str | os.PathLike[str],
+    data: Dataset,
+    *,
+    split: str | None = None,
+    task: Task | None = None,
+    batch: int | None = None,
+    backend: str = "auto",
+    progress: Progress | None = None,
+) -> Result:
+    """Scores of a model on labelled pictures.
+
+    Classes are matched by name; those that only one side knows are not scored, and
+    `Result.notes` says which. A detector on pictures with labels but no boxes is scored as
+    multi-label, each class by its best box. A picture that cannot be read has no prediction:
+    its labels count as missed.
+
+    Args:
+        model: a predictor, or what `runtime.load` takes.
+        data: labelled pictures.
+        split: use this split of the data only; None for all of it.
+        task: numbers to give instead of those of the data's own task, such as "multilabel"
+            for a data set with boxes.
+        batch: pictures that go through the model at once; None for the model's own.
+        backend: as in `runtime.load`; used only where `model` is a name or path.
+        progress: called after each batch.
+
+    Raises:
+        UsageError: unknown split, no picture or label, model and data do not fit together,
+            or no class name in common.
+        ModelError: the model is missing, damaged or not ours.
+    """
+    predictor = load(model, backend=backend) if isinstance(model, str | os.PathLike) else model
+    size = predictor.batch if batch is None else batch
+    if size < 1:
+        raise UsageError(f"batch must be at least 1, not {size}")
+    part = data if split is None else data.split_named(split)
+    engines = _engines(predictor)
+    way = match([head for head, _ in engines], part, predictor.name, task)
+    engine = next(engine for head, engine in engines if head is way.head)
+    start = time.perf_counter()
+    predictions: list[Prediction] = []
+    unreadable: list[str] = []
+    for prediction, error in _predictions(engine, part.paths, size):
+        predictions.append(prediction)
+        if error is not None:
+            unreadable.append(str(prediction.image))
+        if progress is not None and (len(predictions) % size == 0 or len(predictions) == len(part)):
+            progress(len(predictions), len(part))
+    notes = list(way.notes)
+    if unreadable:
+        notes.append(
+            f"{len(unreadable)} of {len(part)} pictures cannot be read; their labels count as"
+            f" missed: {some(unreadable)}"
+        )
+    return finish(
+        way,
+        part,
+        predictions,
+        notes=notes,
+        unreadable=tuple(unreadable),
+        model=predictor.name,
+        split=split,
+        threshold=engine.spec.postprocess.score_threshold,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def finish(
+    way: Match, data: Dataset, predictions: Sequence[Prediction], *, notes: list[str], **about: Any
+) -> Result:
+    """Score predictions that are in the order of the pictures; `about` goes into the result."""
+    viewed = [way.view(prediction) for prediction in predictions]
+    numbers = score(way.task, data, viewed, classes=way.classes, curves=True)
+    per_class = numbers.pop("per_class")
+    curves, confusion = numbers.pop("curves", None), numbers.pop("confusion", None)
+    counts = [(name, row.get("boxes", row.get("images"))) for name, row in per_class.items()]
+    images = sum(count for _, count in counts) if way.task == "classify" else len(data)
+    return Result(
+        task=way.task,
+        images=images,
+        metrics=numbers,
+        per_class=per_class,
+        notes=(*notes, *data_notes(data, counts)),
+        source=str(data.source),
+        curves=curves,
+        confusion=confusion,
+        data=data,
+        predictions=tuple(predictions),
+        **about,
+    )
+
+
+def _engines(predictor: Predictor | Pair) -> list[tuple[Head, Predictor]]:
+    """What a predictor answers, and which model alone gives that answer."""
+    if isinstance(predictor, Pair):
+        return [*_engines(predictor.detector), *_engines(predictor.classifier)]
+    spec = predictor.spec
+    answers = [(Head(spec.task, spec.names), predictor)]
+    if spec.label_names:
+        answers.append((Head(spec.label_task, spec.label_names), predictor))
+    return answers
+
+
+def _predictions(
+    predictor: Predictor, paths: Sequence[str], size: int
+) -> Iterator[tuple[Prediction, ImageError | None]]:
+    """One prediction a picture, in order; an empty one and the error if it cannot be read.
+
+    Reading runs ahead in threads by two batches, so memory does not grow with the data.
+    """
+
+    def prepare(path: str) -> Any:
+        try:
+            return predictor.prepare(read_image(path))
+        except ImageError as error:
+            return error
+
+    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="whatwhere-read")
+    ahead: deque[tuple[str, Future[Any]]] = deque()
+    waiting = iter(paths)
+    try:
+        while True:
+            for path in waiting:
+                ahead.append((path, pool.submit(prepare, path)))
+                if len(ahead) >= 2 * size + _READERS:
+                    break
+            if not ahead:
+                return
+            group = [ahead.popleft() for _ in range(min(size, len(ahead)))]
+            ready = [(path, future.result()) for path, future in group]
+            good = [(path, item) for path, item in ready if not isinstance(item, ImageError)]
+            answers = iter(
+                predictor.infer(
+                    [item for _, item in good], names=[path for path, _ in good], evaluation=True
+                )
+                if good
+                else []
+            )
+            for path, item in ready:
+                if isinstance(item, ImageError):
+                    nothing = np.zeros((0, 4), dtype=np.float32)
+                    yield Prediction(width=0, height=0, image=path, boxes=nothing), item
+                else:
+                    yield next(answers), None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,33 @@
+"""What a partly labelled data set does not know.
+
+A picture may say which classes were looked for in it (`labelled`) and of which every object
+is labelled (`complete`). Elsewhere a missing label says nothing, so such pairs of picture and
+class are left out, as LVIS does (Gupta et al., LVIS, CVPR 2019, section 2).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatwhere.data import Dataset
+
+
+def known_pairs(data: Dataset, column: Literal["labelled", "complete"]) -> NDArray[np.bool_] | None:
+    """Where a missing label means absence: bool (pictures, classes), or None for everywhere.
+
+    Args:
+        column: "complete" for boxes, each of which counts; "labelled" for whole pictures.
+    """
+    lists = data.images[column]
+    if lists.null_count() == len(data):
+        return None
+    known = np.ones((len(data), len(data.names)), dtype=bool)
+    index = {name: class_id for class_id, name in enumerate(data.names)}
+    for row, names in enumerate(lists.to_list()):
+        if names is not None:
+            known[row] = False
+            known[row, [index[name] for name in names if name in index]] = True
+    return known
