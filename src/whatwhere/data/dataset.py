@@ -1,0 +1,328 @@
+"""The data set: a table of pictures and a table of labels."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from whatwhere.data.findings import KEPT_OUT, Finding
+from whatwhere.data.splitting import split_rows
+from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table
+from whatwhere.errors import UsageError
+from whatwhere.types import Boxes, Labels, Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Targets:
+    """The labels of one picture.
+
+    Args:
+        class_ids: int64 (N,), positions in `Dataset.names`.
+        boxes: float32 (N, 4), x1 y1 x2 y2 in pixels after EXIF turning; None if the data
+            set has no boxes.
+        ignore: bool (N,); such a row is never a miss and never makes a false positive.
+    """
+
+    class_ids: NDArray[np.int64]
+    boxes: Boxes | None
+    ignore: NDArray[np.bool_]
+
+
+class Dataset:
+    """Labelled pictures. Not changed after it is made; each method gives a new one.
+
+    Args:
+        images: one row a picture, columns as in `IMAGE_COLUMNS`; missing ones become null.
+        labels: one row a label, columns as in `LABEL_COLUMNS`; `image` is the row number
+            in `images`. Rows are sorted by picture.
+        names: the class names; `class_id` is a position here.
+        findings: what was wrong when it was read.
+        source: the path that was read, as given.
+        root: folder that relative names of pictures start from.
+        format: short name of the format.
+        recognised: one phrase that says what the format was recognised by.
+        task: by default read off the rows.
+        category_ids: COCO's category id of each name; empty if the format has none.
+    """
+
+    def __init__(
+        self,
+        images: pl.DataFrame | Mapping[str, Sequence[Any]],
+        labels: pl.DataFrame | Mapping[str, Sequence[Any]],
+        names: Labels | Sequence[str],
+        *,
+        findings: Sequence[Finding] = (),
+        source: str = "",
+        root: str = "",
+        format: str = "",
+        recognised: str = "",
+        task: Task | None = None,
+        category_ids: Sequence[int] = (),
+    ) -> None:
+        self.images = table(images, IMAGE_COLUMNS)
+        self.labels = table(labels, LABEL_COLUMNS).sort("image", maintain_order=True)
+        self.names = names if isinstance(names, Labels) else Labels(names)
+        self.findings = tuple(findings)
+        self.source, self.root = source, root
+        self.format, self.recognised = format, recognised
+        self.category_ids = tuple(category_ids)
+        self._task: Task | None = task
+        if self.labels.height:
+            last = int(self.labels["image"][-1])
+            low, high = self.labels["class_id"].min(), self.labels["class_id"].max()
+            if last >= self.images.height:
+                raise UsageError(f"a label names picture {last} of {self.images.height}")
+            if not (isinstance(low, int) and isinstance(high, int) and 0 <= low <= high):
+                raise UsageError("every label needs a class_id of at least 0")
+            if high >= len(self.names) or self.labels["class_id"].null_count():
+                raise UsageError(f"a label names class {high} of {len(self.names)}")
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return self.images.height
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset({self.source!r}, format={self.format!r}, task={self.task!r},"
+            f" images={len(self)}, labels={self.labels.height}, classes={len(self.names)})"
+        )
+
+    @cached_property
+    def task(self) -> Task:
+        """Read off the rows: boxes mean "detect", one label a picture means "classify"."""
+        if self._task is not None:
+            return self._task
+        if self.labels["x1"].null_count() < self.labels.height:
+            return "detect"
+        return "classify" if (np.diff(self._offsets) == 1).all() else "multilabel"
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Absolute path of each picture."""
+        return self.images["path"].to_list()
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Number of pictures of each named split, train, val and test first."""
+        counts = dict(
+            self.images.filter(pl.col("split").is_not_null())
+            .group_by("split", maintain_order=True)
+            .len()
+            .iter_rows()
+        )
+        first = [name for name in ("train", "val", "test") if name in counts]
+        return {name: counts[name] for name in first + sorted(counts.keys() - set(first))}
+
+    @property
+    def kept_out(self) -> int:
+        """Number of records that are not in the tables; each has its finding."""
+        return sum(finding.action == KEPT_OUT for finding in self.findings)
+
+    # targets() is called by training's worker processes; polars may hang after a fork, so
+    # it reads these arrays only.
+    @cached_property
+    def _offsets(self) -> NDArray[np.int64]:
+        counts = np.bincount(self.labels["image"].to_numpy(), minlength=len(self))
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    @cached_property
+    def _columns(self) -> tuple[NDArray[np.int64], Boxes | None, NDArray[np.bool_]]:
+        ids = self.labels["class_id"].to_numpy().astype(np.int64)
+        ignore = self.labels["ignore"].to_numpy().astype(np.bool_)
+        boxes = None
+        if self.task == "detect":
+            columns = [self.labels[name].to_numpy() for name in BOX]
+            boxes = np.stack(columns, axis=1).astype(np.float32).reshape(-1, 4)
+        return ids, boxes, ignore
+
+    def rows_of(self, i: int) -> tuple[int, int]:
+        """First row of picture `i` in `labels`, and the one after its last."""
+        return int(self._offsets[i]), int(self._offsets[i + 1])
+
+    def targets(self, i: int) -> Targets:
+        """The labels of picture `i`, in constant time; the arrays must not be changed.
+
+        Raises:
+            UsageError: there is no such picture.
+        """
+        if not 0 <= i < len(self):
+            raise UsageError(f"there is no picture {i}: the data set has {len(self)}")
+        rows = slice(self._offsets[i], self._offsets[i + 1])
+        ids, boxes, ignore = self._columns
+        return Targets(ids[rows], None if boxes is None else boxes[rows], ignore[rows])
+
+    def _like(self, images: pl.DataFrame, labels: pl.DataFrame, **changes: Any) -> Dataset:
+        kept: dict[str, Any] = {
+            "source": self.source,
+            "root": self.root,
+            "format": self.format,
+            "recognised": self.recognised,
+            "task": self.task,
+            "category_ids": self.category_ids,
+        }
+        return Dataset(images, labels, self.names, **(kept | changes))
+
+    def select(self, rows: Sequence[int] | NDArray[Any]) -> Dataset:
+        """The pictures at these row numbers, in this order, with their labels.
+
+        The class names and the task stay; findings stay with the whole.
+
+        Raises:
+            UsageError: a row number is outside the data set.
+        """
+        chosen = np.asarray(rows)
+        if chosen.dtype == np.bool_ and chosen.shape == (len(self),):
+            chosen = np.flatnonzero(chosen)
+        chosen = chosen.astype(np.int64).reshape(-1)
+        if chosen.size and not 0 <= chosen.min() <= chosen.max() < len(self):
+            raise UsageError(f"rows must be in 0..{len(self) - 1}")
+        starts, counts = self._offsets[chosen], np.diff(self._offsets)[chosen]
+        ends = np.cumsum(counts)
+        inner = np.arange(int(counts.sum())) - np.repeat(ends - counts, counts)
+        labels = self.labels[np.repeat(starts, counts) + inner]
+        image = pl.Series("image", np.repeat(np.arange(chosen.size), counts), pl.UInt32)
+        return self._like(self.images[chosen], labels.with_columns(image))
+
+    def split_named(self, name: str) -> Dataset:
+        """The pictures of one split.
+
+        Raises:
+            UsageError: there is no such split; the message lists those that there are.
+        """
+        rows = np.flatnonzero((self.images["split"] == name).fill_null(False).to_numpy())
+        if rows.size == 0:
+            known = ", ".join(self.splits) or "none"
+            raise UsageError(f"{self.source or 'the data set'} has no split {name!r}, only {known}")
+        return self.select(rows)
+
+    def split(
+        self, *fractions: float, seed: int = 0, group: str | None = None
+    ) -> tuple[Dataset, ...]:
+        """Divide into parts, such as 0.8, 0.1, 0.1; the same on every machine.
+
+        Args:
+            fractions: share of each part; they add up to 1.
+            seed: another seed gives other parts.
+            group: column of `images` whose equal values stay together, or "folder" for the
+                folder of the picture. Without it, a `classify` set is divided class by class.
+
+        Raises:
+            UsageError: the fractions do not add up to 1, or there is no such column.
+        """
+        return tuple(self.select(rows) for rows in self._split_rows(fractions, seed, group))
+
+    def with_splits(
+        self, fractions: Mapping[str, float], *, seed: int = 0, group: str | None = None
+    ) -> Dataset:
+        """The same pictures with new split names, divided as by `split`."""
+        part = np.empty(len(self), dtype=object)
+        shares = list(fractions.values())
+        for name, rows in zip(fractions, self._split_rows(shares, seed, group), strict=True):
+            part[rows] = name
+        images = self.images.with_columns(pl.Series("split", part.tolist(), pl.String))
+        return self._like(images, self.labels)
+
+    def _split_rows(
+        self, fractions: Sequence[float], seed: int, group: str | None
+    ) -> list[NDArray[np.int64]]:
+        groups: list[str | None] | None = None
+        if group == "folder":
+            groups = [str(Path(path).parent) for path in self.paths]
+        elif group is not None:
+            if group not in self.images.columns:
+                known = ", ".join(["folder", *self.images.columns])
+                raise UsageError(f"there is no column {group!r} to group by, only {known}")
+            groups = self.images[group].cast(pl.String).to_list()
+        strata = self._columns[0] if self.task == "classify" else None
+        return split_rows(len(self), fractions, seed=seed, strata=strata, groups=groups)
+
+    def as_multilabel(self) -> Dataset:
+        """Which classes each picture shows: boxes dropped, each class once a picture.
+
+        A class is ignored in a picture if all its labels there are.
+        """
+        labels = self.labels.group_by("image", "class_id", maintain_order=True).agg(
+            pl.col("ignore").all(), pl.col("source").first(), pl.col("record").first()
+        )
+        return self._like(self.images, labels, task="multilabel")
+
+    def relative_paths(self) -> list[str]:
+        """Name of each picture from the data set's folder, with forward slashes."""
+        if not self.root:
+            return [Path(path).as_posix() for path in self.paths]
+        start = self.root.rstrip("/\\") + os.sep
+        return [
+            (
+                path[len(start) :] if path.startswith(start) else os.path.relpath(path, self.root)
+            ).replace(os.sep, "/")
+            for path in self.paths
+        ]
+
+    def digest(self) -> str:
+        """SHA-256 over class names and, by picture, its relative name, size, split and labels.
+
+        The same after the folder was moved, and whatever order pictures and labels had.
+        """
+        names = self.relative_paths()
+        order = np.array(sorted(range(len(self)), key=names.__getitem__), dtype=np.int64)
+        rank = np.empty(len(self), dtype=np.int64)
+        rank[order] = np.arange(len(self))
+        digest = hashlib.sha256("\0".join(self.names).encode("utf-8", "surrogateescape"))
+        digest.update("\0".join(names[i] for i in order).encode("utf-8", "surrogateescape"))
+        images = self.images[order]
+        digest.update("\0".join(split or "" for split in images["split"]).encode())
+        for name in ("width", "height"):
+            digest.update(images[name].fill_null(0).to_numpy().astype("<i4").tobytes())
+        columns = [
+            rank[self.labels["image"].to_numpy().astype(np.int64)].astype("<f8"),
+            self.labels["class_id"].to_numpy().astype("<f8"),
+            *(self.labels[name].fill_null(-1).to_numpy().astype("<f8") for name in BOX),
+            self.labels["ignore"].to_numpy().astype("<f8"),
+        ]
+        rows = np.stack(columns, axis=1)
+        digest.update(np.ascontiguousarray(rows[np.lexsort(rows.T[::-1])]).tobytes())
+        return digest.hexdigest()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts: `images`, `labels`, `boxes`, `classes` (name: labels), `splits`."""
+        counts = np.bincount(self._columns[0], minlength=len(self.names))
+        return {
+            "images": len(self),
+            "labels": self.labels.height,
+            "boxes": self.labels.height - self.labels["x1"].null_count(),
+            "classes": {name: int(count) for name, count in zip(self.names, counts, strict=True)},
+            "splits": self.splits,
+        }
+
+    def check(self) -> list[Finding]:
+        """Everything that is wrong: what reading found, and a look into each picture's header."""
+        from whatwhere.data.checks import check
+
+        return check(self)
+
+    def write(self, folder: str | os.PathLike[str], format: str) -> tuple[Finding, ...]:
+        """Write the data set to a new folder, pictures included; whole or not at all.
+
+        Args:
+            folder: must not exist, or be empty.
+            format: "coco", "folders", "voc" or "yolo".
+
+        Returns:
+            What the format cannot hold, so is not in the copy.
+
+        Raises:
+            UsageError: the folder has content, or the format is unknown or for another task.
+            WhatwhereError: the disk is full.
+        """
+        from whatwhere.data.formats import write
+
+        return write(self, folder, format)

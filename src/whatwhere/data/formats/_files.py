@@ -1,0 +1,139 @@
+"""What several formats need to know about folders, names and pictures on disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+
+from whatwhere.data.findings import Finding
+from whatwhere.errors import ImageError
+from whatwhere.images import IMAGE_SUFFIXES, probe_image
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "trainval": "trainval",
+}
+
+
+def split_name(text: str) -> str | None:
+    """The split that a folder or file name stands for ("valid", "train2017"), or None."""
+    return _SPLITS.get(re.sub(r"[-_]?\d{4}$", "", text.lower()))
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """`folder / name`, or None if that would leave the folder (links are not followed)."""
+    text = name.replace("\\", "/")
+    if "\0" in text or text.startswith("/") or re.match(r"[A-Za-z]:", text):
+        return None
+    place = os.path.normpath(folder / text)
+    return Path(place) if Path(place).is_relative_to(folder) else None
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file's suffix is that of a picture, and the file is not hidden."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, by name, hidden things left out; empty if there is no folder."""
+    if not folder.is_dir():
+        return []
+    with os.scandir(folder) as found:
+        visible = [entry for entry in found if not entry.name.startswith(".")]
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def folders_below(path: Path, depth: int) -> Iterator[Path]:
+    """The folder and those below it, nearest first, by name, hidden ones left out."""
+    level = [path]
+    for _ in range(depth + 1):
+        yield from level
+        level = [Path(entry.path) for one in level for entry in entries(one) if entry.is_dir()]
+
+
+def add_sizes(
+    images: pl.DataFrame, root: Path, *, only_missing: bool = True
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """Fill in width and height from the pictures' headers.
+
+    Returns:
+        The pictures, null where one cannot be read, and a finding for each of those.
+    """
+    wanted = images["width"].is_null() | images["height"].is_null() | (not only_missing)
+    rows = wanted.arg_true().to_list()
+    paths = images["path"].gather(rows).to_list()
+    widths, heights = images["width"].to_list(), images["height"].to_list()
+    findings = []
+    for row, answer in zip(rows, probe_all(paths), strict=True):
+        if isinstance(answer, ImageError):
+            where = relative(Path(paths[0 if not rows else rows.index(row)]), root)
+            findings.append(Finding("unreadable-image", str(answer), where, "error"))
+        else:
+            widths[row], heights[row] = answer
+    columns = [pl.Series("width", widths, pl.Int32), pl.Series("height", heights, pl.Int32)]
+    return images.with_columns(columns), findings
+
+
+def probe_all(paths: Sequence[str]) -> Iterator[tuple[int, int] | ImageError]:
+    """Width and height of each picture after EXIF turning, or what is wrong with it."""
+
+    def probe(path: str) -> tuple[int, int] | ImageError:
+        try:
+            info = probe_image(path)
+        except ImageError as error:
+            return error
+        return info.width, info.height
+
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        yield from pool.map(probe, paths, chunksize=64)
+
+
+def relative(path: Path, root: Path) -> str:
+    """The path from the data set's folder, as findings show it."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def unique_names(paths: Sequence[str], key: Sequence[str] | None = None) -> list[str]:
+    """A file name for each picture; those that clash, case and suffix aside, get a number.
+
+    Args:
+        paths: where the pictures are.
+        key: names clash only if the keys are equal, too (the folder that they go to).
+    """
+    taken: set[tuple[str, str]] = set()
+    names = []
+    for row, path in enumerate(paths):
+        place = Path(path)
+        stem, number = place.stem, 1
+        folder = key[row] if key else ""
+        while (folder, stem.lower()) in taken:
+            number += 1
+            stem = f"{place.stem}-{number}"
+        taken.add((folder, stem.lower()))
+        names.append(stem + place.suffix)
+    return names
+
+
+def copy_picture(source: str, target: Path) -> Finding | None:
+    """Copy a picture file as it is; a missing one is a finding, a full disk an error."""
+    try:
+        with Path(source).open("rb") as file:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("xb") as copy:
+                shutil.copyfileobj(file, copy, 1 << 20)
+    except FileNotFoundError:
+        return Finding("missing-image", "the picture is not on disk", source, "error", "kept out")
+    return None

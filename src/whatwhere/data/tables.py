@@ -1,0 +1,148 @@
+"""The two tables of a data set, and the step that every reader ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from whatwhere.data.findings import KEPT_OUT, Finding
+
+IMAGE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "path": pl.String,
+    "width": pl.Int32,
+    "height": pl.Int32,
+    "split": pl.String,
+    "group": pl.String,
+    "id": pl.Int64,
+    "labelled": pl.List(pl.String),
+    "complete": pl.List(pl.String),
+}
+"""Columns of `Dataset.images`; `id` is COCO's image id.
+
+`complete` lists the classes of which every object in the picture is labelled, `labelled`
+those that were looked for at all; null means all classes of the data set.
+"""
+
+LABEL_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
+    "image": pl.UInt32,
+    "class_id": pl.Int32,
+    "x1": pl.Float32,
+    "y1": pl.Float32,
+    "x2": pl.Float32,
+    "y2": pl.Float32,
+    "ignore": pl.Boolean,
+    "difficult": pl.Boolean,
+    "truncated": pl.Boolean,
+    "iscrowd": pl.Boolean,
+    "area": pl.Float64,
+    "score": pl.Float32,
+    "source": pl.String,
+    "record": pl.String,
+}
+"""Columns of `Dataset.labels`; `area` is COCO's own, `record` is `file:line` or `file#id`."""
+
+BOX = ("x1", "y1", "x2", "y2")
+
+# Annotation tools round; less than half a pixel over the edge is not worth a report.
+_OVERHANG = 0.5
+
+
+def table(
+    rows: Mapping[str, Sequence[Any]] | pl.DataFrame,
+    columns: Mapping[str, pl.DataType | type[pl.DataType]],
+) -> pl.DataFrame:
+    """A frame with exactly these columns: cast, missing ones null (`ignore` false)."""
+    frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, strict=False)
+    frame = frame.select(
+        (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
+        for name, kind in columns.items()
+    )
+    if "ignore" in columns:
+        frame = frame.with_columns(pl.col("ignore").fill_null(False))
+    return frame
+
+
+def tidy_boxes(labels: pl.DataFrame, images: pl.DataFrame) -> tuple[pl.DataFrame, list[Finding]]:
+    """Keep boxes out that have no area or lie outside; clip those that reach outside.
+
+    Args:
+        labels: rows with boxes, in float64 as they were written if possible.
+        images: the pictures; where the size is null, nothing is clipped.
+
+    Returns:
+        The remaining rows, sorted by picture, and one finding for each changed row.
+    """
+    if labels.height == 0:
+        return labels, []
+    sizes = images.select("width", "height").with_row_index("image")
+    frame = labels.with_columns(pl.col("image").cast(pl.UInt32)).join(
+        sizes.cast({"image": pl.UInt32}), on="image", how="left", maintain_order="left"
+    )
+    x1, y1, x2, y2 = (pl.col(name).cast(pl.Float64) for name in BOX)
+    width, height = pl.col("width").cast(pl.Float64), pl.col("height").cast(pl.Float64)
+    finite = pl.all_horizontal(value.is_finite().fill_null(False) for value in (x1, y1, x2, y2))
+    inside = pl.all_horizontal(
+        (x2 > 0).fill_null(True),
+        (y2 > 0).fill_null(True),
+        (x1 < width).fill_null(True),
+        (y1 < height).fill_null(True),
+    )
+    over = pl.max_horizontal(-x1, -y1, x2 - width, y2 - height)
+    frame = frame.with_columns(
+        pl.when(~finite)
+        .then(pl.lit("bad-box"))
+        .when((x2 < x1) | (y2 < y1))
+        .then(pl.lit("inverted-box"))
+        .when((x2 == x1) | (y2 == y1))
+        .then(pl.lit("zero-size-box"))
+        .when(~inside)
+        .then(pl.lit("outside-box"))
+        .when(over > _OVERHANG)
+        .then(pl.lit("clipped-box"))
+        .otherwise(None)
+        .alias("fault")
+    )
+    faulty = frame.filter(pl.col("fault").is_not_null())
+    findings = [_box_finding(row) for row in faulty.iter_rows(named=True)]
+    kept = frame.filter(pl.col("fault").is_null() | (pl.col("fault") == "clipped-box"))
+    kept = kept.with_columns(
+        pl.when(pl.col("width").is_null() | pl.col(name).is_null())
+        .then(pl.col(name))
+        .otherwise(pl.col(name).clip(0, pl.col("width" if name[0] == "x" else "height")))
+        .alias(name)
+        for name in BOX
+    )
+    return kept.drop("fault", "width", "height"), findings
+
+
+_BOX_MESSAGES = {
+    "bad-box": "the box has a coordinate that is missing or not a number",
+    "inverted-box": "the box ends before it begins",
+    "zero-size-box": "the box has zero size",
+    "outside-box": "the box lies outside its picture",
+    "clipped-box": "the box reaches outside its picture",
+}
+
+
+def _box_finding(row: Mapping[str, Any]) -> Finding:
+    kind = row["fault"]
+    box = ", ".join("?" if row[name] is None else f"{row[name]:g}" for name in BOX)
+    size = "" if row["width"] is None else f" in {row['width']}x{row['height']} pixels"
+    clipped = kind == "clipped-box"
+    return Finding(
+        kind,
+        f"{_BOX_MESSAGES[kind]} (x1, y1, x2, y2 = {box}{size})",
+        row["record"] or f"picture {row['image']}",
+        "warning",
+        "clipped" if clipped else KEPT_OUT,
+    )
+
+
+def duplicates(values: Iterable[str]) -> list[str]:
+    """The values that occur more than once, each one time, in order."""
+    seen: dict[str, int] = {}
+    for value in values:
+        seen[value] = seen.get(value, 0) + 1
+    return [value for value, count in seen.items() if count > 1]
