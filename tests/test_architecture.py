@@ -172,11 +172,18 @@ def test_the_command_line_loads_train_and_serve_inside_functions_only() -> None:
 
 
 def test_there_is_no_cycle_between_modules() -> None:
+    """Between parts there is none at all: the table has an order, inside functions too.
+
+    Within a part a method may import, when it is called, a module that builds on its class:
+    `Dataset.write` calls the formats, and each format makes a `Dataset`.
+    """
     graph: dict[str, set[str]] = {name: set() for name in MODULES}
     for found in filter(_ours, IMPORTS):
         # Not counted: names for type checkers, the public names that the package resolves when
         # they are used, and parts that a package looks up by name and does not know.
         if found.when == "typing" or found.module == "whatwhere" or found.target.endswith("*"):
+            continue
+        if found.when == "call" and _part(found.module) == _part(found.target):
             continue
         target = found.target
         while target not in MODULES:
