@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
+from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
 from whatwhere.errors import ImageError
 from whatwhere.images import IMAGE_SUFFIXES, probe_image
@@ -137,3 +138,14 @@ def copy_picture(source: str, target: Path) -> Finding | None:
     except FileNotFoundError:
         return Finding("missing-image", "the picture is not on disk", source, "error", "kept out")
     return None
+
+
+def lost_flags(dataset: Dataset, columns: Sequence[str]) -> list[Finding]:
+    """One finding for each of these columns that is true for a label, and cannot be written."""
+    findings = []
+    for column in columns:
+        count = int(dataset.labels[column].fill_null(False).sum())
+        if count:
+            message = f"the format has no place for {column!r}, which {count} labels have"
+            findings.append(Finding("lost-flag", message, dataset.source, "info", "left out"))
+    return findings
