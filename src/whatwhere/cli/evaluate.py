@@ -1,1 +1,253 @@
 """The command `whatwhere evaluate`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whatwhere.cli import app
+from whatwhere.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whatwhere.data import Dataset
+    from whatwhere.evaluation import Result
+
+RUNS = Path("runs")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Shipped model, model file or run folder; the newest run if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DATA]",
+            help="Labelled pictures; the data that the run was trained on if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="The same as DATA; for --predictions also a COCO file.",
+            show_default=False,
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Part of the data to use, or 'all'; by default test, else val, else all.",
+            show_default=False,
+        ),
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Format of the data, if not to be recognised.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="Score as this task, such as multilabel for boxes.")
+    ] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            help="Score this file, of 'predict --json' or in COCO's results form.",
+            show_default=False,
+        ),
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a report, one HTML file.", show_default=False)
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=1, help="Pictures at once.", show_default=False)
+    ] = None,
+    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Score a model, or saved predictions, on labelled pictures.
+
+    Exit status 1 if a picture could not be read; its labels count as missed.
+    """
+    if data is not None and source is not None:
+        raise UsageError(f"the data is named twice, {source} and --data {data}: name it once")
+    place = data or source
+    if predictions is not None:
+        if place is None and model is not None:
+            place = Path(model)
+            model = None
+        if model is not None:
+            raise UsageError("--predictions are scored without a model: leave the model out")
+        if place is None:
+            raise UsageError("--predictions need the labelled pictures: add  --data PATH")
+        result = _saved(predictions, place, format, split, task)
+        run = None
+    else:
+        result, run = _evaluate(model, place, format, split, task, batch, backend)
+    if report is not None:
+        from whatwhere.outputs.report import write_report
+
+        curves = None if run is None else run / "metrics.csv"
+        write_report(result, report, training=curves if curves and curves.is_file() else None)
+        _say(f"report: {report}")
+    if as_json:
+        typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
+    else:
+        _print(result)
+    return 1 if result.unreadable else 0
+
+
+def _evaluate(
+    model: str | None,
+    place: Path | None,
+    format: str | None,
+    split: str | None,
+    task: Any,
+    batch: int | None,
+    backend: str,
+) -> tuple[Result, Path | None]:
+    """The result, and the run's folder if it was one."""
+    from whatwhere.data import read
+    from whatwhere.evaluation import evaluate
+
+    if model is None:
+        newest = newest_run(RUNS)
+        if newest is None:
+            raise UsageError(
+                f"there is no finished run in {RUNS.absolute()}: name a model, such as"
+                "  whatwhere evaluate model.onnx pictures/"
+            )
+        model = str(newest)
+        _say(f"model: {model} (the newest run)")
+    run = Path(model) if Path(model).is_dir() else None
+    if place is None:
+        place, trained_format = trained_on(run, model)
+        format = format or trained_format
+        _say(f"data: {place} (what the run was trained on)")
+    dataset = read(place, format)
+    part = _choose(dataset, split)
+    with _progress(len(dataset) if part is None else dataset.splits[part]) as progress:
+        result = evaluate(
+            model, dataset, split=part, task=task, batch=batch, backend=backend, progress=progress
+        )
+    return result, run
+
+
+def _saved(file: Path, place: Path, format: str | None, split: str | None, task: Any) -> Result:
+    from whatwhere.data import read
+    from whatwhere.evaluation import evaluate_predictions
+
+    if not file.is_file():
+        raise UsageError(f"{file} does not exist: check the path of --predictions")
+    dataset = read(place, format)
+    # Saved predictions are of whatever was predicted; only an explicit split narrows them.
+    part = None if split is None else _choose(dataset, split)
+    return evaluate_predictions(file, dataset, split=part, task=task)
+
+
+def _choose(data: Dataset, wanted: str | None) -> str | None:
+    """The split to use, None for all; says which where it was not asked for."""
+    if wanted is not None:
+        return None if wanted == "all" and "all" not in data.splits else wanted
+    for name in ("test", "val"):
+        if name in data.splits:
+            _say(f"split: {name} ({data.splits[name]} of {len(data)} pictures)")
+            return name
+    _say(f"split: all {len(data)} pictures (the data has neither test nor val)")
+    return None
+
+
+def newest_run(folder: Path) -> Path | None:
+    """The run folder whose model was written last, None if there is none."""
+    models = [path for path in folder.glob("*/model.onnx") if path.is_file()]
+    newest = max(models, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return None if newest is None else newest.parent
+
+
+def trained_on(run: Path | None, model: str) -> tuple[Path, str | None]:
+    """Path and format of the data that a run was trained on.
+
+    Raises:
+        UsageError: it is no run, its settings cannot be read, or the data is not there.
+    """
+    if run is None:
+        raise UsageError(f"no data to score {model} on: add the labelled pictures, as DATA")
+    file = run / "config.json"
+    try:
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        place, format = Path(settings["data"]), settings.get("format")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{file} does not say what data was used: name it, as DATA") from error
+    if not place.exists():
+        raise UsageError(
+            f"{run} was trained on {place}, which is not there: name the data, as DATA"
+        )
+    return place, format if isinstance(format, str) else None
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on stderr; nothing where that is not a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        work = bar.add_task("", total=total)
+        yield lambda done, _: bar.update(work, completed=done)
+
+
+def _print(result: Result) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    where = f", split {result.split}" if result.split else ""
+    who = result.model or "saved predictions"
+    title = f"{who} on {result.source}{where}: {result.images} pictures, {result.task}"
+    console.print(Text(title), soft_wrap=True)
+    for start in range(0, len(result), 6):
+        names = list(result)[start : start + 6]
+        head = Table(box=None, pad_edge=False)
+        for name in names:
+            head.add_column(name, justify="right", min_width=6)
+        head.add_row(*(_number(result[name]) for name in names))
+        console.print(head)
+    values = Table(box=None, pad_edge=False)
+    keys = list(next(iter(result.per_class.values()), {}))
+    values.add_column("class", overflow="fold")
+    for key in keys:
+        values.add_column(key, justify="right")
+    for name, row in result.per_class.items():
+        values.add_row(Text(name), *(_number(row[key]) for key in keys))
+    console.print()
+    console.print(values)
+    for note in result.notes:
+        _say(f"note: {note}")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.4f}"
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)

@@ -84,11 +84,15 @@ def _first_fault(path: Path, records: Sequence[Any]) -> DataError:
             if not isinstance(value, int) or isinstance(value, bool):
                 return DataError(f"{where} has the {key} {value!r}: give a whole number")
         box = record.get("bbox")
-        if not (isinstance(box, list) and len(box) == 4 and all(map(_finite, box))):
+        if not _is_box(box):
             return DataError(f"{where} has the bbox {box!r}: give left, top, width and height")
         if not _finite(record.get("score")):
             return DataError(f"{where} has the score {record.get('score')!r}: give a finite number")
     return DataError(f"{path} is not a list of COCO results: numbers are too large")
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_finite, value))
 
 
 def _finite(value: Any) -> bool:
@@ -134,9 +138,16 @@ def _truth(data: Dataset, path: Path) -> tuple[TrueBoxes, dict[int, str], dict[i
     dataset = _load(files[0])
     ids = data.images["id"].to_list()
     row_of = {image_id: row for row, image_id in enumerate(ids) if image_id is not None}
-    names = {int(category["id"]): str(category["name"]) for category in dataset["categories"]}
-    rows = [row for row in dataset["annotations"] if row["image_id"] in row_of]
-    rows = [row for row in rows if len(row.get("bbox") or ()) == 4]
+    names = dict(zip(data.category_ids, data.names, strict=True))
+    # Records that cannot be understood were reported when the data set was read.
+    rows = [
+        row
+        for row in dataset["annotations"]
+        if isinstance(row, dict)
+        and row.get("image_id") in row_of
+        and row.get("category_id") in names
+        and _is_box(row.get("bbox"))
+    ]
     xywh = np.array([row["bbox"] for row in rows], dtype=np.float64).reshape(-1, 4)
     box_area = (xywh[:, 2] * xywh[:, 3]).tolist()
     truth = TrueBoxes(
@@ -144,7 +155,10 @@ def _truth(data: Dataset, path: Path) -> tuple[TrueBoxes, dict[int, str], dict[i
         np.array([row["category_id"] for row in rows], dtype=np.int64),
         xywh,
         np.array(
-            [row.get("area", area) for row, area in zip(rows, box_area, strict=True)],
+            [
+                row["area"] if _finite(row.get("area")) else area
+                for row, area in zip(rows, box_area, strict=True)
+            ],
             dtype=np.float64,
         ),
         np.array([bool(row.get("iscrowd", 0)) for row in rows], dtype=bool),
@@ -160,7 +174,7 @@ def annotation_files(data: Dataset) -> list[Path]:
     if source.is_file():
         return [source]
     records = data.labels["record"].drop_nulls().unique().to_list()
-    return [Path(name) for name in sorted({record.rpartition("#")[0] for record in records})]
+    return [Path(data.root, name) for name in sorted({r.rpartition("#")[0] for r in records})]
 
 
 def _load(file: Path) -> Mapping[str, Any]:

@@ -151,7 +151,8 @@ def data_notes(data: Dataset, per_class: Iterable[tuple[str, int]]) -> Iterable[
         yield f"{partial} pictures are partly labelled: only the classes looked for in them count"
     faults = sum(finding.severity != "info" for finding in data.findings)
     if faults:
-        yield f"reading the data gave {faults} findings: see 'whatwhere data check'"
+        found = "1 finding" if faults == 1 else f"{faults} findings"
+        yield f"reading the data gave {found}: see  whatwhere data check {data.source}"
 
 
 def some(names: Collection[str], limit: int = 8) -> str:

@@ -1,0 +1,150 @@
+"""Small charts as inline SVG: no script, no font, no network; colours follow the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+
+# Okabe and Ito's palette, told apart by colour-blind readers; black and yellow left out
+# because they vanish on dark and light pages.
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+_WIDTH, _HEIGHT = 460, 300
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 44
+
+
+def line_chart(
+    lines: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    x: str,
+    y: str,
+    unit: bool = False,
+    background: Sequence[Sequence[tuple[float, float]]] = (),
+) -> str:
+    """Lines over a common axis, with a legend.
+
+    Args:
+        lines: points (x, y) by name, at most as many as `PALETTE` has colours.
+        x, y: axis titles.
+        unit: both axes go from 0 to 1, whatever the points are.
+        background: more lines, thin and grey, without a name.
+    """
+    points = [point for line in (*lines.values(), *background) for point in line]
+    if not points:
+        return ""
+    left, right = _range([px for px, _ in points], unit)
+    low, high = _range([py for _, py in points], unit)
+
+    def place(px: float, py: float) -> str:
+        across = _LEFT + (px - left) / (right - left) * (_WIDTH - _LEFT - _RIGHT)
+        down = _TOP + (high - py) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+        return f"{across:.1f},{down:.1f}"
+
+    parts = [_axes(left, right, low, high, x, y)]
+    parts += [
+        f'<polyline class="quiet" points="{" ".join(place(*point) for point in line)}"/>'
+        for line in background
+    ]
+    for color, line in zip(PALETTE, lines.values(), strict=False):
+        track = " ".join(place(*point) for point in line)
+        parts.append(f'<polyline class="line" stroke="{color}" points="{track}"/>')
+        if len(line) == 1:
+            px, py = place(*line[0]).split(",")
+            parts.append(f'<circle cx="{px}" cy="{py}" r="3" fill="{color}"/>')
+    label = f"{y} over {x}"
+    svg = (
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+        f' aria-label="{escape(label)}">{"".join(parts)}</svg>'
+    )
+    keys = "".join(
+        f'<li><span class="key" style="background:{color}"></span>{escape(name)}</li>'
+        for color, name in zip(PALETTE, lines, strict=False)
+    )
+    return f'{svg}<ul class="legend">{keys}</ul>'
+
+
+def _range(values: Sequence[float], unit: bool) -> tuple[float, float]:
+    if unit:
+        return 0.0, 1.0
+    low, high = min(values), max(values)
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+def _axes(left: float, right: float, low: float, high: float, x: str, y: str) -> str:
+    parts = []
+    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
+    for step in range(6):
+        share = step / 5
+        down, across = _TOP + (1 - share) * height, _LEFT + share * width
+        parts.append(
+            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down:.1f}"'
+            f' y2="{down:.1f}"/><text x="{_LEFT - 6}" y="{down + 4:.1f}" class="tick end">'
+            f'{low + share * (high - low):.3g}</text><text x="{across:.1f}"'
+            f' y="{_HEIGHT - _BOTTOM + 16}" class="tick mid">'
+            f"{left + share * (right - left):.3g}</text>"
+        )
+    middle = _TOP + height / 2
+    parts.append(
+        f'<text x="{_LEFT + width / 2:.0f}" y="{_HEIGHT - 8}" class="title mid">{escape(x)}</text>'
+        f'<text x="13" y="{middle:.0f}" transform="rotate(-90 13 {middle:.0f})"'
+        f' class="title mid">{escape(y)}</text>'
+    )
+    return "".join(parts)
+
+
+def bar(value: float | None) -> str:
+    """A horizontal bar for a value in 0..1; nothing for None."""
+    if value is None:
+        return ""
+    return f'<span class="bar"><span style="width:{100 * value:.1f}%"></span></span>'
+
+
+def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+    """A table of counts, shaded by the share of its row.
+
+    Args:
+        matrix: rows the right class, columns the predicted one, last column no answer.
+        names: of the classes.
+    """
+    silent = any(row[-1] for row in matrix)
+    columns = [*names, "no answer"] if silent else list(names)
+    head = "".join(f"<th scope=col><div>{escape(name)}</div></th>" for name in columns)
+    rows = []
+    for place, (name, row) in enumerate(zip(names, matrix, strict=True)):
+        total = sum(row) or 1
+        cells = []
+        for column, count in enumerate(row[: len(columns)]):
+            kind = "hit" if column == place else "miss"
+            # Square root: a confusion of one in a hundred must not be invisible.
+            shade = (count / total) ** 0.5
+            cells.append(
+                f'<td class="{kind}" style="--shade:{shade:.2f}">{count if count else "·"}</td>'
+            )
+        rows.append(f"<tr><th scope=row>{escape(name)}</th>{''.join(cells)}</tr>")
+    return (
+        f'<table class="confusion"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def frequent_confusions(
+    matrix: Sequence[Sequence[int]], names: Sequence[str], limit: int = 20
+) -> str:
+    """The most frequent wrong answers as a table, for sets of many classes."""
+    columns = [*names, "no answer"]
+    pairs = [
+        (count, names[row], columns[column], sum(counts))
+        for row, counts in enumerate(matrix)
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
+    rows = "".join(
+        f"<tr><td>{escape(true)}</td><td>{escape(said)}</td><td class=number>{count}</td>"
+        f"<td class=number>{100 * count / total:.1f} %</td></tr>"
+        for count, true, said, total in pairs[:limit]
+    )
+    return (
+        "<table><thead><tr><th>right class</th><th>predicted</th><th class=number>pictures</th>"
+        f"<th class=number>share of the class</th></tr></thead><tbody>{rows}</tbody></table>"
+    )
