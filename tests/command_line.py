@@ -24,11 +24,13 @@ Run = Callable[..., Outcome]
 
 
 def sentence(outcome: Outcome, *words: str) -> None:
-    """One sentence on stderr with all the words, nothing on stdout, status 2."""
+    """Status 2, nothing on stdout, and a last line on stderr that holds all the words.
+
+    Lines before it may say what was understood, such as the split that was chosen.
+    """
     assert outcome.status == 2, outcome
     assert outcome.out == ""
-    lines = [line for line in outcome.err.splitlines() if line.strip()]
-    assert len(lines) == 1, outcome.err
-    assert lines[0].startswith("whatwhere: ")
+    errors = [line for line in outcome.err.splitlines() if line.startswith("whatwhere: ")]
+    assert errors == outcome.err.splitlines()[-1:], outcome.err
     for word in words:
-        assert word in lines[0], f"{word!r} not in {lines[0]!r}"
+        assert word in errors[0], f"{word!r} not in {errors[0]!r}"
