@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from whatwhere.data.findings import KEPT_OUT, Finding
+from whatwhere.data.findings import Finding
 from whatwhere.data.splitting import split_rows
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table
 from whatwhere.errors import UsageError
@@ -124,8 +124,8 @@ class Dataset:
 
     @property
     def kept_out(self) -> int:
-        """Number of records that are not in the tables; each has its finding."""
-        return sum(finding.action == KEPT_OUT for finding in self.findings)
+        """Number of labels that are not in the table; each has its finding."""
+        return sum(finding.boxes for finding in self.findings)
 
     # targets() is called by training's worker processes; polars may hang after a fork, so
     # it reads these arrays only.
@@ -223,13 +223,13 @@ class Dataset:
     def with_splits(
         self, fractions: Mapping[str, float], *, seed: int = 0, group: str | None = None
     ) -> Dataset:
-        """The same pictures with new split names, divided as by `split`."""
+        """The same pictures and findings with new split names, divided as by `split`."""
         part = np.empty(len(self), dtype=object)
         shares = list(fractions.values())
         for name, rows in zip(fractions, self._split_rows(shares, seed, group), strict=True):
             part[rows] = name
         images = self.images.with_columns(pl.Series("split", part.tolist(), pl.String))
-        return self._like(images, self.labels)
+        return self._like(images, self.labels, findings=self.findings)
 
     def _split_rows(
         self, fractions: Sequence[float], seed: int, group: str | None

@@ -22,6 +22,7 @@ class Finding:
         severity: "error" for what makes results wrong or reading fail, "warning" for what
             was repaired or looks wrong, "info" for what is worth knowing.
         action: what was done: "kept out", "clipped", "kept", "read as background".
+        boxes: labels that are not in the data set because of it.
     """
 
     kind: str
@@ -29,8 +30,9 @@ class Finding:
     where: str
     severity: Severity = "warning"
     action: str = "kept"
+    boxes: int = 0
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str | int]:
         """Plain values, for JSON."""
         return asdict(self)
 

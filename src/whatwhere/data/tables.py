@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -135,14 +135,7 @@ def _box_finding(row: Mapping[str, Any]) -> Finding:
         kind,
         f"{_BOX_MESSAGES[kind]} (x1, y1, x2, y2 = {box}{size})",
         row["record"] or f"picture {row['image']}",
-        "warning",
+        "warning" if clipped else "error",
         "clipped" if clipped else KEPT_OUT,
+        0 if clipped else 1,
     )
-
-
-def duplicates(values: Iterable[str]) -> list[str]:
-    """The values that occur more than once, each one time, in order."""
-    seen: dict[str, int] = {}
-    for value in values:
-        seen[value] = seen.get(value, 0) + 1
-    return [value for value, count in seen.items() if count > 1]

@@ -104,7 +104,8 @@ def _load_slowly(path: Path, where: str) -> Tables:
             place = f"{where}#{name}[{position}]"
             if not isinstance(record, dict):
                 message = f"the record is {type(record).__name__}, not an object"
-                findings.append(Finding("bad-record", message, place, "error", KEPT_OUT))
+                lost = int(name == "annotations")
+                findings.append(Finding("bad-record", message, place, "error", KEPT_OUT, lost))
                 continue
             columns["position"].append(position)
             for one, kind in fields.items():

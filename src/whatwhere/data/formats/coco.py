@@ -45,8 +45,10 @@ def _is_instances(path: Path) -> bool:
         # COCO 2017 has the annotations last, other writers first.
         file.seek(max(0, size - (1 << 16)))
         text += file.read()
-    keys = (b'"images"', b'"annotations"', b'"bbox"', b'"image_id"', b'"file_name"')
-    return text.lstrip()[:1] == b"{" and sum(key in text for key in keys) >= 2
+    if text.lstrip()[:1] != b"{" or (b'"caption"' in text and b'"bbox"' not in text):
+        return False
+    # One key is enough: a damaged file is to be named as such, not passed over.
+    return b'"images"' in text or b'"annotations"' in text
 
 
 def _files(path: Path) -> list[Path]:
@@ -288,7 +290,7 @@ class _Reader:
         faulty = frame.filter(pl.col("fault").is_not_null())
         for row in faulty.iter_rows(named=True):
             message = messages[row["fault"]].format(**row)
-            self.find(row["fault"], message, row["record"], "error", KEPT_OUT)
+            self.find(row["fault"], message, row["record"], "error", KEPT_OUT, 1)
         frame = frame.filter(pl.col("fault").is_null())
         again = frame.filter(pl.col("id").is_not_null() & ~pl.col("id").is_first_distinct())
         for record in again["record"]:

@@ -64,9 +64,6 @@ def recognise(path: Path) -> str | None:
     """See `formats`."""
     if not path.is_dir():
         return None
-    here = entries(path)
-    if any(entry.name.endswith((".json", ".yaml", ".yml")) for entry in here):
-        return None
     parts = _classes(path)
     classes = [folder for folders in parts.values() for folder in folders]
     if any(folder.name.lower() in _FOREIGN for folder in [*_folders(path), *classes]):
@@ -76,7 +73,7 @@ def recognise(path: Path) -> str | None:
     if not any(is_picture(file.name) for folder in classes for file in _files(folder)):
         return None
     names = {folder.name for folder in classes}
-    if len(names) < 2 and None in parts:
+    if None in parts and (len(names) < 2 or all(split_name(name) for name in names)):
         return None
     splits = ", ".join(f"{name}/" for name in parts if name)
     return f"{len(names)} folders of pictures" + (f" in {splits}" if splits else "")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import polars as pl
 
@@ -18,20 +17,20 @@ from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
 from whatwhere.data.formats._files import (
     add_sizes,
-    copy_picture,
     entries,
     folders_below,
     inside,
     is_picture,
     relative,
     split_name,
-    unique_names,
 )
+from whatwhere.data.formats._voc_write import write
 from whatwhere.data.formats._xml import Node, XmlError, parse_xml
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
-from whatwhere.errors import DataError, UsageError
-from whatwhere.images import write_atomic
+from whatwhere.errors import DataError
 from whatwhere.types import Labels
+
+__all__ = ["LOOKS_FOR", "NAME", "TITLE", "read", "recognise", "write"]
 
 NAME = "voc"
 TITLE = "Pascal VOC"
@@ -169,11 +168,11 @@ class _Reader:
         count = sum(node.tag == "object" for node in tree.children)
         place = inside(self.root / "JPEGImages", name) if name else None
         if name and place is None:
-            message = f"<filename> {name!r} leaves the data set's folder; {count} boxes lost"
-            self.find("path-outside", message, where, "error", KEPT_OUT)
+            message = f"<filename> {name!r} leaves the data set's folder"
+            self.find("path-outside", message, where, "error", KEPT_OUT, count)
         elif place is None or not place.is_file():
-            message = f"JPEGImages has no picture for this annotation; {count} boxes lost"
-            self.find("missing-image", message, where, "error", KEPT_OUT)
+            message = "JPEGImages has no picture for this annotation"
+            self.find("missing-image", message, where, "error", KEPT_OUT, count)
         else:
             return place
         return None
@@ -183,16 +182,15 @@ class _Reader:
         values = [_number(node.value("bndbox", side)) for side in ("xmin", "ymin", "xmax", "ymax")]
         x1, y1, x2, y2 = values
         if not name:
-            self.find("no-class", "the object has no name", record, "error", KEPT_OUT)
+            self.find("no-class", "the object has no name", record, "error", KEPT_OUT, 1)
             return
         if x1 is None or y1 is None or x2 is None or y2 is None:
             message = f"the object {name!r} has no box of four numbers"
-            self.find("bad-box", message, record, "error", KEPT_OUT)
+            self.find("bad-box", message, record, "error", KEPT_OUT, 1)
             return
-        same = [x2 == x1, y2 == y1]
         difficult = _flag(node.value("difficult"))
         # As written for boxes that tidy_boxes refuses, so that it finds the same fault.
-        shift = 0 if any(same) or x2 < x1 or y2 < y1 else 1
+        shift = 1 if x2 > x1 and y2 > y1 else 0
         for column, value in {
             "image": row,
             "name": name,
@@ -297,74 +295,3 @@ def _whole(text: str | None) -> int | None:
 
 def _flag(text: str | None) -> bool:
     return (text or "").strip().lower() in ("1", "true", "yes")
-
-
-def write(dataset: Dataset, folder: Path) -> list[Finding]:
-    """See `formats`."""
-    if dataset.task != "detect":
-        raise UsageError(f"Pascal VOC needs boxes; this is a {dataset.task} data set: use folders")
-    images, findings = add_sizes(dataset.images, Path(dataset.root))
-    findings = list(findings)
-    names = unique_names(dataset.paths)
-    splits: dict[str, list[str]] = {}
-    for row, (name, image) in enumerate(zip(names, images.iter_rows(named=True), strict=True)):
-        fault = copy_picture(image["path"], folder / "JPEGImages" / name)
-        if fault or image["width"] is None:
-            findings += [fault] if fault else []
-            continue
-        stem = Path(name).stem
-        text = _annotation_text(dataset, row, name, image, findings)
-        write_atomic(folder / "Annotations" / f"{stem}.xml", text)
-        if image["split"]:
-            splits.setdefault(image["split"], []).append(stem)
-    if {"train", "val"} & splits.keys():
-        splits["trainval"] = sorted(splits.get("train", []) + splits.get("val", []))
-    for split, stems in splits.items():
-        lines = "".join(f"{stem}\n" for stem in stems)
-        write_atomic(folder / "ImageSets" / "Main" / f"{split}.txt", lines)
-    header = "# label:color_rgb:parts:actions\n"
-    write_atomic(folder / "labelmap.txt", header + "".join(f"{n}:::\n" for n in dataset.names))
-    return findings
-
-
-def _annotation_text(
-    dataset: Dataset, row: int, name: str, image: dict[str, Any], findings: list[Finding]
-) -> str:
-    start, end = dataset.rows_of(row)
-    lines = [
-        "<annotation>",
-        "\t<folder>JPEGImages</folder>",
-        f"\t<filename>{escape(name)}</filename>",
-        f"\t<size>\n\t\t<width>{image['width']}</width>\n\t\t<height>{image['height']}</height>"
-        "\n\t\t<depth>3</depth>\n\t</size>",
-        "\t<segmented>0</segmented>",
-    ]
-    for label in dataset.labels[start:end].iter_rows(named=True):
-        box = [label["x1"] + 1, label["y1"] + 1, label["x2"], label["y2"]]
-        if box[2] <= box[0] or box[3] <= box[1]:
-            findings.append(
-                Finding(
-                    "tiny-box",
-                    "a box of one pixel or less cannot be told from an error in Pascal VOC",
-                    label["record"] or name,
-                    "warning",
-                    KEPT_OUT,
-                )
-            )
-            continue
-        sides = "".join(
-            f"\n\t\t\t<{side}>{_text(value)}</{side}>"
-            for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
-        )
-        lines.append(
-            f"\t<object>\n\t\t<name>{escape(dataset.names[label['class_id']])}</name>"
-            "\n\t\t<pose>Unspecified</pose>"
-            f"\n\t\t<truncated>{int(bool(label['truncated']))}</truncated>"
-            f"\n\t\t<difficult>{int(bool(label['ignore']))}</difficult>"
-            f"\n\t\t<bndbox>{sides}\n\t\t</bndbox>\n\t</object>"
-        )
-    return "\n".join([*lines, "</annotation>\n"])
-
-
-def _text(value: float) -> str:
-    return f"{value:.4f}".rstrip("0").rstrip(".")

@@ -76,7 +76,13 @@ class _Reader:
         self.findings: list[Finding] = []
         self.splits: dict[Path, str] = {}
         self.folders: dict[Path, None] = {}
-        self.names = self._names(settings.get("names"))
+        listed = self._names(settings.get("names"))
+        self.names = list(dict.fromkeys(listed))
+        self.class_ids = [self.names.index(name) for name in listed]
+        for number, name in enumerate(listed):
+            if name in listed[:number]:
+                message = f"class {number} is called {name!r}, as one before; they are one class"
+                self.find("duplicate-class", message, file.name, "warning", "merged")
 
     def find(self, *args: Any) -> None:
         self.findings.append(Finding(*args))
@@ -89,7 +95,7 @@ class _Reader:
                 value = [numbers.get(number, f"class {number}") for number in range(count)]
         if not isinstance(value, list) or not value:
             raise DataError(f"{self.file} has no list of class names: add names: [first, second]")
-        return list(value)
+        return [name.strip() or f"class {number}" for number, name in enumerate(value)]
 
     def read(self) -> Dataset:
         base = self._base()
@@ -211,7 +217,7 @@ class _Reader:
                 continue
             if width is None or height is None:
                 message = "the size of the picture is not known"
-                self.find("unreadable-image", message, record, "error", KEPT_OUT)
+                self.find("unreadable-image", message, record, "error", KEPT_OUT, 1)
                 continue
             x1, y1, x2, y2 = parsed[1:]
             values = (row, parsed[0], x1 * width, y1 * height, x2 * width, y2 * height, record)
@@ -227,17 +233,23 @@ class _Reader:
         outline = len(values) >= 6 and len(values) % 2 == 0
         if not (len(values) == 4 or outline) or not all(map(math.isfinite, [number, *values])):
             message = f"{line.strip()[:60]!r} is not a class and a box of four numbers"
-            self.find("bad-box", message, record, "error", KEPT_OUT)
+            self.find("bad-box", message, record, "error", KEPT_OUT, 1)
             return None
-        if number != int(number) or not 0 <= number < len(self.names):
-            message = f"class {number:g} is not one of the {len(self.names)} names"
-            self.find("unknown-class", message, record, "error", KEPT_OUT)
+        if number != int(number) or not 0 <= number < len(self.class_ids):
+            message = f"class {number:g} is not one of the {len(self.class_ids)} names"
+            self.find("unknown-class", message, record, "error", KEPT_OUT, 1)
             return None
         if outline:
             xs, ys = values[0::2], values[1::2]
-            return int(number), min(xs), min(ys), max(xs), max(ys)
+            return self.class_ids[int(number)], min(xs), min(ys), max(xs), max(ys)
         x, y, width, height = values
-        return int(number), x - width / 2, y - height / 2, x + width / 2, y + height / 2
+        return (
+            self.class_ids[int(number)],
+            x - width / 2,
+            y - height / 2,
+            x + width / 2,
+            y + height / 2,
+        )
 
     def _orphans(self, expected: set[Path]) -> None:
         """Label files of which the picture is not there."""
@@ -250,8 +262,11 @@ class _Reader:
                     continue
                 text = file.read_text("utf-8", "replace")
                 count = sum(bool(line.strip()) for line in text.splitlines())
-                message = f"there is no picture for this label file; {count} boxes lost"
-                self.find("missing-image", message, relative(file, self.root), "error", KEPT_OUT)
+                where, message = (
+                    relative(file, self.root),
+                    "there is no picture for this label file",
+                )
+                self.find("missing-image", message, where, "error", KEPT_OUT, count)
 
 
 def _label_file(picture: Path) -> Path:
