@@ -113,6 +113,13 @@ class CocoScores:
             "AR100": _mean(self.recall[:, column, _ALL, _AT_100]),
         }
 
+    def by_iou(self) -> list[tuple[float, float]] | None:
+        """AP at each IoU threshold, as (threshold, AP); None if no box counts."""
+        values = [_mean(level) for level in self.precision[:, :, :, _ALL, _AT_100]]
+        defined = [value for value in values if value is not None]
+        thresholds = [round(0.5 + 0.05 * place, 2) for place in range(len(defined))]
+        return list(zip(thresholds, defined, strict=True)) if defined else None
+
     def curve(self, class_id: int | None = None) -> list[float] | None:
         """Precision at IoU 0.5 for recall 0, 0.01, … 1 (101 values).
 

@@ -53,6 +53,7 @@ def as_result(
             "x": "recall",
             "y": "precision at IoU 0.5",
             "all classes": scores.curve(),
+            "by_iou": scores.by_iou(),
             "per_class": {name: curve for name, curve in per_class.items() if curve is not None},
         }
     return result

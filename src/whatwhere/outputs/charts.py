@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -45,7 +46,8 @@ def line_chart(
         f'<polyline class="quiet" points="{" ".join(place(*point) for point in line)}"/>'
         for line in background
     ]
-    for color, line in zip(PALETTE, lines.values(), strict=False):
+    # The first line is drawn last, on top of the others.
+    for color, line in reversed(list(zip(PALETTE, lines.values(), strict=False))):
         track = " ".join(place(*point) for point in line)
         parts.append(f'<polyline class="line" stroke="{color}" points="{track}"/>')
         if len(line) == 1:
@@ -64,24 +66,38 @@ def line_chart(
 
 
 def _range(values: Sequence[float], unit: bool) -> tuple[float, float]:
+    """Lowest and highest value of an axis, both multiples of its step."""
     if unit:
         return 0.0, 1.0
     low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    if high <= low:
+        low, high = low - 0.5, high + 0.5
+    step = _step(low, high)
+    return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
+
+
+def _step(low: float, high: float) -> float:
+    """Distance of the ticks: 1, 2 or 5 times a power of ten, at most six steps."""
+    rough = (high - low) / 6
+    power: float = 10.0 ** math.floor(math.log10(rough))
+    return next((k * power for k in (1, 2, 5) if k * power >= rough * (1 - 1e-9)), 10 * power)
 
 
 def _axes(left: float, right: float, low: float, high: float, x: str, y: str) -> str:
     parts = []
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    for step in range(6):
-        share = step / 5
-        down, across = _TOP + (1 - share) * height, _LEFT + share * width
+    for value in _ticks(low, high):
+        down = _TOP + (high - value) / (high - low) * height
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down:.1f}"'
             f' y2="{down:.1f}"/><text x="{_LEFT - 6}" y="{down + 4:.1f}" class="tick end">'
-            f'{low + share * (high - low):.3g}</text><text x="{across:.1f}"'
-            f' y="{_HEIGHT - _BOTTOM + 16}" class="tick mid">'
-            f"{left + share * (right - left):.3g}</text>"
+            f"{value:.4g}</text>"
+        )
+    for value in _ticks(left, right):
+        across = _LEFT + (value - left) / (right - left) * width
+        parts.append(
+            f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 16}" class="tick mid">'
+            f"{value:.4g}</text>"
         )
     middle = _TOP + height / 2
     parts.append(
@@ -90,6 +106,13 @@ def _axes(left: float, right: float, low: float, high: float, x: str, y: str) ->
         f' class="title mid">{escape(y)}</text>'
     )
     return "".join(parts)
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    step = _step(low, high)
+    count = math.floor((high - low) / step + 1e-9)
+    # Rounded, so that no tick reads -5.6e-17.
+    return [round(low + place * step, 12) for place in range(count + 1)]
 
 
 def bar(value: float | None) -> str:

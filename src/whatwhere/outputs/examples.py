@@ -45,9 +45,10 @@ def examples_html(
     hint = "Half of them are the pictures with the most mistakes, the others are spread evenly."
     if task != "classify":
         hint += f" Answers from score {threshold:g}."
+    kind = "examples" if task == "detect" else "examples small"
     return (
         f'<section><h2>Examples</h2><p class="hint">{hint}</p>'
-        f'<div class="examples">{"".join(figures)}</div></section>'
+        f'<div class="{kind}">{"".join(figures)}</div></section>'
     )
 
 

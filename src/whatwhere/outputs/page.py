@@ -34,6 +34,7 @@ th, td { text-align: left; padding: 5px 10px; border-bottom: 1px solid var(--rul
 thead th { color: var(--soft); font-weight: 500; font-size: 13px; white-space: nowrap; }
 tbody th { font-weight: 500; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.name { white-space: nowrap; } .key-column { width: 240px; }
 .wide { width: 28%; } cite { color: var(--soft); font-size: 13px; }
 .bar { display: block; height: 8px; margin-top: 8px; background: var(--rule); border-radius: 4px; }
 .bar span { display: block; height: 100%; background: var(--accent); border-radius: 4px; }
@@ -58,8 +59,8 @@ figure { margin: 0; flex: 1 1 420px; max-width: 560px; }
 .confusion thead th div { writing-mode: vertical-rl; transform: rotate(180deg); }
 .hit { background: rgba(var(--hit), calc(var(--shade) * .6)); }
 .miss { background: rgba(var(--miss), calc(var(--shade) * .75)); }
-.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr));
-  gap: 20px; }
+.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr));
+  gap: 20px; } .examples.small { grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); }
 .example { max-width: none; background: var(--panel); border-radius: 8px; overflow: hidden; }
 .example .pair { display: flex; gap: 2px; } .example .pair div { flex: 1; position: relative; }
 .example img { width: 100%; display: block; }

@@ -170,7 +170,14 @@ def _charts(result: Reportable) -> str:
         background=background,
     )
     hint = f'<p class="hint">Grey: each of the {len(background)} classes.</p>' if background else ""
-    return f"<section><h2>Precision and recall</h2>{hint}<figure>{chart}</figure></section>"
+    figures = f"<figure>{chart}</figure>"
+    if curves.get("by_iou"):
+        by_iou = line_chart({"AP, mean of classes": curves["by_iou"]}, x="IoU threshold", y="AP")
+        figures += f"<figure>{by_iou}</figure>"
+    return (
+        f'<section><h2>Precision and recall</h2>{hint}<div class="figures">{figures}</div>'
+        "</section>"
+    )
 
 
 def _points(curve: Sequence[float]) -> list[tuple[float, float]]:
@@ -258,7 +265,7 @@ def read_columns(file: Path) -> dict[str, list[float]]:
 
 def _all_numbers(result: Reportable) -> str:
     rows = "".join(
-        f"<tr><th scope=row>{escape(metric.name)}</th>"
+        f"<tr><th scope=row class=name>{escape(metric.name)}</th>"
         f"<td class=number>{number(result.metrics[metric.name])}</td>"
         f"<td>{escape(metric.definition)} <cite>{escape(metric.source)}</cite></td></tr>"
         for metric in METRICS[result.task]
@@ -283,7 +290,8 @@ def _settings(result: Reportable, more: Mapping[str, Any]) -> str:
     rows |= {"score threshold of the examples": f"{result.threshold:g}", **more}
     rows["whatwhere"] = __version__
     body = "".join(
-        f"<tr><th scope=row>{escape(str(key))}</th><td>{escape(str(value))}</td></tr>"
+        f"<tr><th scope=row class=key-column>{escape(str(key))}</th>"
+        f"<td>{escape(str(value))}</td></tr>"
         for key, value in rows.items()
     )
     return f"<section><h2>Settings</h2><table><tbody>{body}</tbody></table></section>"
