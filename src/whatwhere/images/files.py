@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from whatwhere.errors import WhatwhereError
@@ -62,7 +62,9 @@ def write_atomic(path: str | os.PathLike[str], data: bytes | str) -> None:
 
 
 def _remove(path: Path) -> None:
+    """Remove what is left; failing here must not hide the error that led here."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
