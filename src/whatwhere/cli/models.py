@@ -1,1 +1,150 @@
-"""The command `whatwhere models`."""
+"""The commands `whatwhere models` and `whatwhere models show`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from whatwhere.cli import app
+from whatwhere.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from whatwhere.runtime.shipped import ShippedModel
+    from whatwhere.specs import ModelSpec
+
+models = typer.Typer(name="models", rich_markup_mode=None, invoke_without_command=True)
+app.add_typer(models)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+_SHOWN = 12
+
+
+@models.callback()
+def list_models(context: typer.Context, as_json: _Json = False) -> None:
+    """List the models that come with whatwhere; with --json one object a line.
+
+    Exit status 1 if one of them cannot be used.
+    """
+    if context.invoked_subcommand:
+        return
+    from whatwhere.runtime.shipped import SHIPPED
+
+    rows = [_row(model) for model in SHIPPED.values()]
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+    else:
+        _print_table(rows)
+    if any(row["problem"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _row(model: ShippedModel) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "name": model.name,
+        "summary": model.summary,
+        "tasks": [],
+        "classes": [],
+        "license": None,
+        "bytes": None,
+        "weights": list(model.sources),
+        "parts": list(model.parts),
+        "problem": None,
+    }
+    try:
+        row["tasks"] = [spec.task for spec in model.specs]
+        row["classes"] = [len(spec.names) for spec in model.specs]
+        row["license"] = model.license
+        row["bytes"] = model.size()
+    except ModelError as error:
+        row["problem"] = str(error)
+    return row
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("name", "answers", "classes", "licence", "size"):
+        table.add_column(column, justify="right" if column == "size" else "left")
+    for row in rows:
+        table.add_row(
+            row["name"],
+            row["summary"],
+            " + ".join(f"{count:,}" for count in row["classes"]),
+            row["license"] or "",
+            f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "-",
+        )
+    Console().print(table)
+    for row in rows:
+        if row["problem"]:
+            typer.echo(f"{row['name']} cannot be used: {row['problem']}", err=True)
+
+
+@models.command()
+def show(
+    model: Annotated[str, typer.Argument(help="Shipped model, model file or run folder.")],
+    as_json: _Json = False,
+) -> None:
+    """Print what a model says about itself, and the card of a shipped one."""
+    from whatwhere.runtime import find_file, read_spec
+    from whatwhere.runtime.shipped import SHIPPED
+
+    card: str | None
+    if model in SHIPPED:
+        name, specs, card = model, SHIPPED[model].specs, SHIPPED[model].card
+    else:
+        specs, card = (read_spec(find_file(model)),), None
+        name = specs[0].name
+    if as_json:
+        found = [spec.model_dump(mode="json") for spec in specs]
+        typer.echo(json.dumps({"name": name, "specs": found, "card": card}, ensure_ascii=False))
+        return
+    for spec in specs:
+        lines = dict(_describe(spec))
+        width = max(map(len, lines))
+        for key, value in lines.items():
+            typer.echo(f"{key:<{width}}  {value}")
+        typer.echo()
+    if card is not None:
+        typer.echo(card)
+
+
+def _describe(spec: ModelSpec) -> Iterator[tuple[str, str]]:
+    """The filled fields of a spec, as lines to read."""
+    fit, post = spec.preprocess, spec.postprocess
+    height, width = fit.size
+    yield "name", f"{spec.name} (version {spec.version})"
+    yield "task", spec.task
+    yield "classes", _names(spec.names)
+    if spec.label_names:
+        yield "whole-picture classes", f"{spec.label_task}: {_names(spec.label_names)}"
+    crop = f", central {fit.crop:g}" if fit.fit == "crop" else ""
+    yield "input", f"{height} x {width} px, {fit.fit}{crop}, {fit.resample}"
+    if spec.task == "detect":
+        yield "thresholds", f"score {post.score_threshold:g}, NMS IoU {post.nms_iou:g}"
+    elif spec.task == "multilabel":
+        yield "threshold", f"score {post.score_threshold:g}"
+    if spec.thresholds:
+        own = ", ".join(f"{name} {value:g}" for name, value in spec.thresholds.items())
+        yield "thresholds of classes", own
+    for key in ("architecture", "source", "license", "date"):
+        if getattr(spec, key):
+            yield key, getattr(spec, key)
+    if spec.data is not None:
+        about = f"{spec.data.description}: " if spec.data.description else ""
+        yield "trained on", f"{about}{spec.data.images:,} pictures, {spec.data.labels:,} labels"
+    if spec.metrics:
+        yield "scores", ", ".join(f"{name} {value:.4g}" for name, value in spec.metrics.items())
+
+
+def _names(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    more = ", ... (all with --json)" if len(names) > _SHOWN else ""
+    return f"{len(names):,}: {shown}{more}"

