@@ -105,7 +105,7 @@ def _score_lines(path: Path, text: str, data: Dataset, task: Task | None) -> Res
         )
     nothing = np.zeros((0, 4), dtype=np.float32)
     predictions = [
-        found.get(row) or Prediction(0, 0, image=name, boxes=nothing)
+        found[row] if row in found else Prediction(0, 0, image=name, boxes=nothing)
         for row, name in enumerate(data.paths)
     ]
     way = match(_heads(predictions, data), data, str(path), task)
@@ -171,7 +171,8 @@ def _prediction(where: str, record: Mapping[str, Any]) -> Prediction:
         label_scores=label_scores[by_label],
         object_names=tuple(str(objects[place]["name"]) for place in by_object),
         object_scores=object_scores[by_object],
-        boxes=boxes[by_object],
+        # A classifier's line has no objects; then no boxes were looked for.
+        boxes=boxes[by_object] if objects or not labels else None,
         model=record.get("model"),
     )
 
@@ -218,7 +219,8 @@ def _row_notes(head: Head, predictions: Sequence[Prediction], data: Dataset) -> 
     else:
         names = {name for prediction in predictions for name in prediction.object_names}
         scores = [float(row.object_scores.min()) for row in predictions if len(row.object_scores)]
-        boxes = np.concatenate([row.boxes for row in predictions if row.boxes is not None])
+        found = [row.boxes for row in predictions if row.boxes is not None]
+        boxes = np.concatenate([np.zeros((0, 4), np.float32), *found])
         bad = int((boxes[:, 2:] <= boxes[:, :2]).any(axis=1).sum())
         if bad:
             yield f"{bad} boxes have no width or height, or are inverted; they find nothing"
