@@ -160,7 +160,10 @@ def _saved(file: Path, place: Path, format: str | None, split: str | None, task:
 def _choose(data: Dataset, wanted: str | None) -> str | None:
     """The split to use, None for all; says which where it was not asked for."""
     if wanted is not None:
-        return None if wanted == "all" and "all" not in data.splits else wanted
+        if wanted == "all" and "all" not in data.splits:
+            return None
+        data.split_named(wanted)  # says which there are
+        return wanted
     for name in ("test", "val"):
         if name in data.splits:
             _say(f"split: {name} ({data.splits[name]} of {len(data)} pictures)")

@@ -7,32 +7,40 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whatwhere.data import Dataset, Targets
 from whatwhere.errors import ImageError
 from whatwhere.images import encode_image, read_image
-from whatwhere.metrics.mistakes import mistakes
 from whatwhere.outputs.draw import draw
 from whatwhere.transforms import resize
 from whatwhere.types import Image, Prediction, Task
+
+if TYPE_CHECKING:
+    # Only for their types: drawing needs no tables, and predicting works without them.
+    from whatwhere.data import Dataset, Targets
 
 LONG_SIDE = 480
 """Examples are shrunk to this many pixels, so that a report stays below some megabytes."""
 
 
 def examples_html(
-    task: Task, data: Dataset, predictions: Sequence[Prediction], threshold: float, count: int
+    task: Task,
+    data: Dataset,
+    predictions: Sequence[Prediction],
+    wrong: Sequence[int],
+    threshold: float,
+    count: int,
 ) -> str:
     """A section with up to `count` pictures; empty if none can be read.
 
     Half are those with the most mistakes, half are spread evenly over the rest.
+
+    Args:
+        wrong: number of mistakes in each picture, as `metrics.mistakes` counts them.
+        threshold: answers with a lower score are not shown.
     """
-    wrong = [
-        mistakes(task, data.targets(row), predictions[row], data.names, threshold)
-        for row in range(len(data))
-    ]
     figures = []
     for row in choose(wrong, count):
         try:

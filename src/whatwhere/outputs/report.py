@@ -19,6 +19,7 @@ from whatwhere.data import Dataset
 from whatwhere.errors import DataError
 from whatwhere.images import write_atomic
 from whatwhere.metrics import METRICS, PRIMARY
+from whatwhere.metrics.mistakes import mistakes
 from whatwhere.outputs.charts import (
     PALETTE,
     bar,
@@ -105,10 +106,8 @@ def write_report(
     sections += [_charts(result), _classes(result)]
     if training is not None:
         sections.append(_training(Path(training)))
-    if examples > 0 and result.data is not None:
-        sections.append(
-            examples_html(result.task, result.data, result.predictions, result.threshold, examples)
-        )
+    if examples > 0:
+        sections.append(_examples(result, examples))
     sections += [_all_numbers(result), _settings(result, settings or {})]
     target = Path(path)
     title = f"{who} on {result.source}"
@@ -202,6 +201,17 @@ def _classes(result: Reportable) -> str:
         f"<th class=wide>{escape(shown)}</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
         "</section>"
     )
+
+
+def _examples(result: Reportable, count: int) -> str:
+    data, task, threshold = result.data, result.task, result.threshold
+    if data is None or len(result.predictions) != len(data):
+        return ""
+    wrong = [
+        mistakes(task, data.targets(row), prediction, data.names, threshold)
+        for row, prediction in enumerate(result.predictions)
+    ]
+    return examples_html(task, data, result.predictions, wrong, threshold, count)
 
 
 def _training(file: Path) -> str:
