@@ -123,22 +123,26 @@ class Pair(PredictorBase):
             part = crops[start : start + CROPS]
             answers = self.classifier.infer(part, names=[None] * len(part), evaluation=True)
             for kind, answer in zip(kinds[start : start + CROPS], answers, strict=True):
-                rows.append(self._choose(kind, answer))
+                rows.append(choose_name(kind, answer, self.fits))
         ends = iter(rows)
         return [tuple(next(ends) for _ in prediction.object_names) for prediction in found]
 
-    def _choose(self, kind: str, answer: Prediction) -> tuple[Label, ...]:
-        """The best class that fits the kind, if the crop convinces.
 
-        Args:
-            kind: the detector's class.
-            answer: all classes of the classifier with their probabilities, best first.
-        """
-        rows = zip(answer.label_names, answer.label_scores.tolist(), strict=True)
-        fitting = [Label(name, score) for name, score in rows if kind in self.fits[name]]
-        if not fitting or sum(label.score for label in fitting) < MIN_FIT:
-            return ()
-        return (fitting[0],) if fitting[0].score >= MIN_SHARE_OF.get(kind, MIN_SHARE) else ()
+def choose_name(
+    kind: str, answer: Prediction, fits: Mapping[str, frozenset[str]]
+) -> tuple[Label, ...]:
+    """The best class that fits an object's kind, or nothing if the crop does not convince.
+
+    Args:
+        kind: the detector's class.
+        answer: all classes of the classifier with their probabilities for the crop, best first.
+        fits: for each class of the classifier, the kinds that it can be.
+    """
+    rows = zip(answer.label_names, answer.label_scores.tolist(), strict=True)
+    fitting = [Label(name, score) for name, score in rows if kind in fits[name]]
+    if not fitting or sum(label.score for label in fitting) < MIN_FIT:
+        return ()
+    return (fitting[0],) if fitting[0].score >= MIN_SHARE_OF.get(kind, MIN_SHARE) else ()
 
 
 def crop_box(image: Image, box: Boxes, margin: float = MARGIN) -> Image:
