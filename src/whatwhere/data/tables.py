@@ -55,6 +55,8 @@ def table(
 ) -> pl.DataFrame:
     """A frame with exactly these columns: cast, missing ones null (`ignore` false)."""
     frame = rows if isinstance(rows, pl.DataFrame) else pl.DataFrame(rows, strict=False)
+    if not frame.columns:
+        return pl.DataFrame(schema=dict(columns))
     frame = frame.select(
         (pl.col(name) if name in frame.columns else pl.lit(None)).cast(kind).alias(name)
         for name, kind in columns.items()

@@ -8,6 +8,7 @@ pixel are the same is taken for a slip of the mouse and kept out.
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,10 @@ class _Reader:
             lines = lists[name].read_text("utf-8", "replace").splitlines()
             seen: set[str] = set()
             for number, line in enumerate(lines, 1):
-                stem = line.split()[0] if line.split() else ""
+                stem = line.strip()
+                if stem not in found:
+                    # The kit's lists of one class have 1, 0 or -1 behind the name.
+                    stem = re.sub(r"\s+(-1|0|1)$", "", stem)
                 record = f"{where}:{number}"
                 if not stem:
                     continue
