@@ -208,6 +208,8 @@ def test_what_does_not_fit_says_what_would(pictures: list[str]) -> None:
         ww.evaluate(classifier(), dataset(pictures))
     with pytest.raises(UsageError, match="asked for is detect"):
         ww.evaluate(detector(), dataset(pictures, "classify"), task="detect")
+    with pytest.raises(UsageError, match="unknown task 'segment': use one of classify"):
+        ww.evaluate(detector(), dataset(pictures), task="segment")  # type: ignore[arg-type]
 
 
 def test_a_detector_with_a_label_head_answers_both(pictures: list[str]) -> None:

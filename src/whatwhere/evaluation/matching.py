@@ -10,7 +10,7 @@ import numpy as np
 
 from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
-from whatwhere.types import Prediction, Task
+from whatwhere.types import TASKS, Prediction, Task
 
 Part = Literal["objects", "labels"]
 
@@ -82,6 +82,8 @@ def match(heads: Sequence[Head], data: Dataset, model: str, task: Task | None = 
     Raises:
         UsageError: the data set is empty, no head fits, or no class has the same name.
     """
+    if task is not None and task not in TASKS:
+        raise UsageError(f"unknown task {task!r}: use one of {', '.join(TASKS)}")
     if not len(data):
         raise UsageError(f"{data.source} has no picture to evaluate on: check the path or split")
     if not data.labels.height:

@@ -78,9 +78,10 @@ def evaluate(
             progress(len(predictions), len(part))
     notes = list(way.notes)
     if unreadable:
+        short = dict(zip(part.paths, part.relative_paths(), strict=True))
         notes.append(
             f"{len(unreadable)} of {len(part)} pictures cannot be read; their labels count as"
-            f" missed: {some(unreadable)}"
+            f" missed: {some([short[path] for path in unreadable])}"
         )
     return finish(
         way,

@@ -115,7 +115,7 @@ def _score_lines(path: Path, text: str, data: Dataset, task: Task | None) -> Res
             f"{len(outside)} pictures of {path} are not in the data and are left out:"
             f" {some(outside)}"
         )
-    silent = [name for row, name in enumerate(data.paths) if row not in found]
+    silent = [name for row, name in enumerate(data.relative_paths()) if row not in found]
     if silent:
         notes.append(
             f"{len(silent)} of {len(data)} pictures have no line in {path}; their labels count"

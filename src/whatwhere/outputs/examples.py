@@ -61,12 +61,23 @@ def examples_html(
 
 
 def choose(wrong: Sequence[int], count: int) -> list[int]:
-    """Rows to show: the worst first, then an even spread over the others."""
-    order = sorted(range(len(wrong)), key=lambda row: (-wrong[row], row))
-    worst = [row for row in order[: count // 2] if wrong[row]]
-    others = sorted(order[len(worst) :])
-    places = np.linspace(0, len(others) - 1, min(count - len(worst), len(others)))
-    return worst + [others[place] for place in np.unique(places.round().astype(int))]
+    """Rows to show: those with the most mistakes, then an even spread over the others.
+
+    Among equally wrong ones an even spread is taken, too, since neighbours look alike.
+    """
+    order = sorted((row for row in range(len(wrong)) if wrong[row]), key=lambda row: -wrong[row])
+    half = count // 2
+    last = wrong[order[half - 1]] if 0 < half <= len(order) else 0
+    worst = [row for row in order if wrong[row] > last][:half]
+    worst += _spread([row for row in order if wrong[row] == last], half - len(worst))
+    others = sorted(set(range(len(wrong))) - set(worst))
+    return worst + _spread(others, count - len(worst))
+
+
+def _spread(rows: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the rows, evenly spread, first and last among them."""
+    places = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
+    return [rows[place] for place in np.unique(places)]
 
 
 def _figure(

@@ -60,7 +60,7 @@ figure { margin: 0; flex: 1 1 420px; max-width: 560px; }
 .hit { background: rgba(var(--hit), calc(var(--shade) * .6)); }
 .miss { background: rgba(var(--miss), calc(var(--shade) * .75)); }
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr));
-  gap: 20px; } .examples.small { grid-template-columns: repeat(auto-fill, minmax(180px, 1fr)); }
+  gap: 20px; } .examples.small { grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); }
 .example { max-width: none; background: var(--panel); border-radius: 8px; overflow: hidden; }
 .example .pair { display: flex; gap: 2px; } .example .pair div { flex: 1; position: relative; }
 .example img { width: 100%; display: block; }
