@@ -245,11 +245,11 @@ def test_tidy_boxes() -> None:
     ]
 
 
-def test_boxes_in_a_picture_of_unknown_size_are_not_clipped() -> None:
+def test_boxes_in_a_picture_of_unknown_size_are_cut_at_0_only() -> None:
     images = Dataset({"path": ["a"]}, {}, []).images
-    labels, findings = tidy_boxes(raw((-5, 10, 3000, 60)), images)
-    assert labels.select("x1", "x2").rows() == [(-5, 3000)]
-    assert findings == []
+    labels, findings = tidy_boxes(raw((-5, 10, 3000, 60), (5, 10, 3000, 60)), images)
+    assert labels.select("x1", "x2").rows() == [(0, 3000), (5, 3000)]
+    assert [finding.kind for finding in findings] == ["clipped-box"]
 
 
 def kinds(dataset: Dataset) -> set[str]:

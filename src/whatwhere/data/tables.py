@@ -71,7 +71,7 @@ def tidy_boxes(labels: pl.DataFrame, images: pl.DataFrame) -> tuple[pl.DataFrame
 
     Args:
         labels: rows with boxes, in float64 as they were written if possible.
-        images: the pictures; where the size is null, nothing is clipped.
+        images: the pictures; where the size is null, only what is left of or above 0 is cut.
 
     Returns:
         The remaining rows, sorted by picture, and one finding for each changed row.
@@ -109,11 +109,11 @@ def tidy_boxes(labels: pl.DataFrame, images: pl.DataFrame) -> tuple[pl.DataFrame
     faulty = frame.filter(pl.col("fault").is_not_null())
     findings = [_box_finding(row) for row in faulty.iter_rows(named=True)]
     kept = frame.filter(pl.col("fault").is_null() | (pl.col("fault") == "clipped-box"))
+    # Where the size is not known, only the edges at 0 are.
     kept = kept.with_columns(
-        pl.when(pl.col("width").is_null() | pl.col(name).is_null())
-        .then(pl.col(name))
-        .otherwise(pl.col(name).clip(0, pl.col("width" if name[0] == "x" else "height")))
-        .alias(name)
+        pl.col(name)
+        .cast(pl.Float64)
+        .clip(0, pl.col("width" if name[0] == "x" else "height").fill_null(2**31 - 1))
         for name in BOX
     )
     return kept.drop("fault", "width", "height"), findings

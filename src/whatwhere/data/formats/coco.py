@@ -235,7 +235,7 @@ class _Reader:
 
     def _inside(self, base: Path, name: str) -> Path | None:
         start = base.relative_to(self.root).as_posix()
-        absolute = name.startswith("/") or not name.strip("./\\")
+        absolute = re.match(r"/|\\|[A-Za-z]:", name) or not name.strip("./\\")
         return None if absolute else inside(self.root, f"{start}/{name}")
 
     def _partial(self, images: pl.DataFrame) -> pl.DataFrame:

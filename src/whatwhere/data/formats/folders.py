@@ -68,7 +68,9 @@ def recognise(path: Path) -> str | None:
     classes = [folder for folders in parts.values() for folder in folders]
     if any(folder.name.lower() in _FOREIGN for folder in [*_folders(path), *classes]):
         return None
-    if any(entry.name.endswith(".xml") for folder in classes for entry in entries(folder)):
+    inner = [entry.name.lower() for folder in classes for entry in entries(folder)]
+    # A class may have a folder "images" (Tiny ImageNet), but not these.
+    if any(name.endswith(".xml") or name in _FOREIGN - {"images"} for name in inner):
         return None
     if not any(is_picture(file.name) for folder in classes for file in _files(folder)):
         return None
