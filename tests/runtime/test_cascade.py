@@ -179,7 +179,15 @@ def test_the_threshold_applies_to_both_models(pair: Pair) -> None:
     usual = pair.predict(_picture("ruby", "emerald"))
     strict = pair.predict(_picture("ruby", "emerald"), threshold=0.85)
     assert (len(usual.object_names), len(strict.object_names)) == (2, 1)
-    assert (len(usual.label_names), len(strict.label_names)) == (4, 0)
+    assert (usual.label_names[0], strict.label_names) == ("landscape", ())
+
+
+def test_unlikely_labels_are_left_out_unless_asked_for(pair: Pair) -> None:
+    picture = _picture("ruby", size=160)
+    assert pair.predict(picture).label_names == ("landscape", "ruby")
+    picture[70:90, 35:45] = 120
+    assert pair.predict(picture).label_names == ("landscape",)
+    assert len(pair.predict(picture, threshold=0.0).label_names) == 4
 
 
 def test_stream_goes_on_after_an_unreadable_picture(pair: Pair, tmp_path: Path) -> None:
