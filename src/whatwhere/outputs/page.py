@@ -70,6 +70,8 @@ figcaption { padding: 8px 12px; font-size: 13px; overflow-wrap: anywhere; }
 figcaption span { color: var(--soft); }
 footer { margin-top: 48px; color: var(--soft); font-size: 13px; }
 @media print { body { max-width: none; padding: 0; font-size: 11px; }
+  .examples { grid-template-columns: repeat(2, 1fr); gap: 10px; }
+  .examples.small { grid-template-columns: repeat(4, 1fr); } figure { flex-basis: 40%; }
   section, figure, tr { break-inside: avoid; } section:has(table), section:has(.examples)
   { break-inside: auto; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
