@@ -28,7 +28,8 @@ from docs_data import make_workshop
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("samples/*.md")]
+    for pattern in ("*.md", "docs/**/*.md", "samples/*.md", "src/whatwhere/models/*.md")
+    for path in ROOT.glob(pattern)
 )
 # In any other language a block is shown, not run; a new one must be put in one of the two sets.
 RUN = {"bash", "python"}

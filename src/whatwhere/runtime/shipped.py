@@ -141,10 +141,21 @@ def load(name: str, *, backend: str = "auto", threads: int | None = None) -> Pre
     return Pair(detector, classifier, read_supercategories(MODELS / "imagenet_supercategories.tsv"))
 
 
+def model_bytes(name: str) -> bytes:
+    """The complete ONNX file of a shipped single model, weights by reference filled in.
+
+    Raises:
+        ModelError: a file of it is missing or is not the expected one.
+    """
+    model = SHIPPED[name]
+    if not model.file.is_file():
+        raise _incomplete(model.file)
+    return model.file.read_bytes() if model.weights is None else model.weights.complete(model.file)
+
+
 def _open(model: ShippedModel, backend: str, threads: int | None) -> Predictor:
     (spec,) = model.specs
-    graph = model.file if model.weights is None else model.weights.complete(model.file)
-    engine = open_backend(backend, graph, threads=threads)
+    engine = open_backend(backend, model_bytes(model.name), threads=threads)
     check_graph(engine, spec, model.name)
     return Predictor(spec, engine)
 
