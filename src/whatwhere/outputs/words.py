@@ -1,0 +1,26 @@
+"""How scores and objects are put into words, in drawings and tables alike."""
+
+from __future__ import annotations
+
+from whatwhere.types import Prediction
+
+
+def percent(score: float) -> str:
+    """A score in 0..1 as whole percent; what is not certain never reads "100 %"."""
+    if 0 < score < 0.01:
+        return "<1 %"
+    return f"{100 if score >= 0.9995 else min(99, round(score * 100))} %"
+
+
+def object_name(prediction: Prediction, position: int) -> str:
+    """Name of an object, with what a second model says of it: "animal: Egyptian cat"."""
+    name = prediction.object_names[position]
+    labels = prediction.object_labels[position] if prediction.object_labels else ()
+    return f"{name}: {labels[0].name}" if labels else name
+
+
+def object_words(prediction: Prediction, position: int) -> str:
+    """Name and score: "animal 91 %", or "animal: Egyptian cat 87 %" with the score of the cat."""
+    labels = prediction.object_labels[position] if prediction.object_labels else ()
+    score = labels[0].score if labels else float(prediction.object_scores[position])
+    return f"{object_name(prediction, position)} {percent(score)}"
