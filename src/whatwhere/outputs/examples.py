@@ -97,10 +97,9 @@ def _figure(
     if task == "detect" and targets.boxes is not None:
         true = _drawn(_as_prediction(targets, data), small, ratio)
         said = _drawn(_above(prediction, threshold), small, ratio)
-        pictures = (
-            f'<div><img alt="labels" src="{_uri(true)}"><span class="tag">labels</span></div>'
-            f'<div><img alt="prediction" src="{_uri(said)}"><span class="tag">prediction</span>'
-            "</div>"
+        pictures = "".join(
+            f'<div><span class="tag">{kind}</span><img alt="{kind}" src="{_uri(shown)}"></div>'
+            for kind, shown in (("labels", true), ("prediction", said))
         )
         words = f"{wrong} missed or wrong"
     else:

@@ -62,10 +62,9 @@ figure { margin: 0; flex: 1 1 420px; max-width: 560px; }
 .examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 480px), 1fr));
   gap: 20px; } .examples.small { grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); }
 .example { max-width: none; background: var(--panel); border-radius: 8px; overflow: hidden; }
-.example .pair { display: flex; gap: 2px; } .example .pair div { flex: 1; position: relative; }
+.example .pair { display: flex; gap: 2px; } .example .pair div { flex: 1; }
 .example img { width: 100%; display: block; }
-.example .tag { position: absolute; left: 6px; bottom: 6px; background: rgba(0, 0, 0, .65);
-  color: #fff; font-size: 11px; padding: 1px 6px; border-radius: 4px; }
+.example .tag { display: block; color: var(--soft); font-size: 12px; padding: 3px 12px; }
 figcaption { padding: 8px 12px; font-size: 13px; overflow-wrap: anywhere; }
 figcaption span { color: var(--soft); }
 footer { margin-top: 48px; color: var(--soft); font-size: 13px; }
