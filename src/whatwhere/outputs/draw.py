@@ -14,7 +14,7 @@ import numpy as np
 from whatwhere.errors import UsageError
 from whatwhere.images import DEFAULT_MAX_PIXELS, read_image, write_image
 from whatwhere.outputs.pen import Colour, Pen
-from whatwhere.outputs.words import object_words, percent
+from whatwhere.outputs.words import object_name, object_score, percent
 from whatwhere.types import Boxes, Image, Prediction
 
 # Hues that differ for most kinds of colour vision, each strong enough to stand out on dark
@@ -42,6 +42,7 @@ _PAPER: Colour = (255, 255, 255)
 # Smaller pictures are enlarged, because letters need pixels.
 MIN_SIDE = 256
 CAPTION_LINES = 3
+CAPTION_SCORE = 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,12 +191,14 @@ def _draw_tags(
     placed: list[Tag] = []
     unnamed = 0
     for position, name in enumerate(prediction.object_names):
-        text = pen.fit(object_words(prediction, position), width - 2 * pad)
+        score = f" {percent(object_score(prediction, position))}"
+        room = max(MIN_SIDE // 2, width // 2) - 2 * pad - pen.width(score)
+        text = pen.fit(object_name(prediction, position), room) + score
         wide = pen.width(text) + 2 * pad
         options = _tag_places(boxes[position], wide, high, stroke, (height, width))
         costs = [sum(tag.overlap(other) for other in placed) for tag in options]
         best = int(np.argmin(costs))
-        if not text or costs[best] > 0.25 * wide * high:
+        if costs[best] > 0.25 * wide * high:
             unnamed += 1
             continue
         tag = options[best]
@@ -241,6 +244,7 @@ def _draw_caption(
     rows: list[tuple[str, Colour | None]] = [
         (f"{name}  {percent(float(score))}", None)
         for name, score in zip(prediction.label_names, prediction.label_scores, strict=True)
+        if score >= CAPTION_SCORE
     ]
     rows = rows[:CAPTION_LINES]
     for name, colour in legend.items():

@@ -15,7 +15,7 @@ Colour = tuple[int, int, int]
 _FACES = threading.local()
 # Where a line's letters reach, as fractions of the font size; the same for every text, so
 # that neighbouring tags have one height.
-_ASCENT, _DESCENT = 0.80, 0.24
+_ASCENT, _DESCENT = 0.84, 0.22
 
 
 class Pen:

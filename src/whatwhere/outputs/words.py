@@ -19,8 +19,7 @@ def object_name(prediction: Prediction, position: int) -> str:
     return f"{name}: {labels[0].name}" if labels else name
 
 
-def object_words(prediction: Prediction, position: int) -> str:
-    """Name and score: "animal 91 %", or "animal: Egyptian cat 87 %" with the score of the cat."""
+def object_score(prediction: Prediction, position: int) -> float:
+    """Score of what `object_name` says last: of the second model's name if there is one."""
     labels = prediction.object_labels[position] if prediction.object_labels else ()
-    score = labels[0].score if labels else float(prediction.object_scores[position])
-    return f"{object_name(prediction, position)} {percent(score)}"
+    return float(labels[0].score if labels else prediction.object_scores[position])

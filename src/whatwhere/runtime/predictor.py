@@ -285,6 +285,11 @@ class Predictor(PredictorBase):
             images=names,
         )
 
+    def with_top(self, count: int) -> Predictor:
+        """The same model, giving this many labels of a picture; it shares the loaded graph."""
+        changed = self.spec.postprocess.model_copy(update={"top": count})
+        return Predictor(self.spec.model_copy(update={"postprocess": changed}), self.backend)
+
     def __repr__(self) -> str:
         return f"Predictor({self.spec.name!r}, task={self.spec.task!r}, {self.backend.name})"
 
