@@ -20,7 +20,6 @@ help:  ## this list (the default)
 
 demo: $(BASE)  ## what is in the sample photographs, and where; base install, no torch
 	@$(BIN)/whatwhere predict samples --save out/demo
-	@echo "The annotated pictures are in out/demo."
 
 test: $(DEV)  ## the test suite (ARGS='-k name' for a part of it)
 	$(BIN)/python -m pytest --durations=15 $(ARGS)
