@@ -1,0 +1,83 @@
+"""Train a model: `whatwhere.train(data, task="detect", budget="10m")` gives a `Run`.
+
+The package itself can be called (docs/adr/0005); the call is its function `train`. It is
+the only part of Whatwhere that imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import ModuleType
+from typing import Any
+
+from whatwhere.data import Dataset, read
+from whatwhere.train.config import TrainConfig, parse_budget
+from whatwhere.train.loop import Listener
+from whatwhere.train.run import Run, export_run, resume_run, train_model
+from whatwhere.types import Task
+
+__all__ = ["Listener", "Run", "TrainConfig", "export_run", "resume_run", "train"]
+
+
+def train(
+    data: Dataset | str | os.PathLike[str],
+    task: Task | None = None,
+    *,
+    budget: str | float | None = None,
+    epochs: int | None = None,
+    backbone: str | None = None,
+    size: int | None = None,
+    batch: int | None = None,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    format: str | None = None,
+    device: str = "auto",
+    settings: dict[str, str] | None = None,
+    listener: Listener | None = None,
+) -> Run:
+    """Train a model on labelled pictures and export it.
+
+    Args:
+        data: a data set, or the path of one.
+        task: "classify", "multilabel" or "detect"; read off the labels if None.
+        budget: wall-clock time for everything, such as "10m"; the number of epochs is
+            planned to fit. Ten minutes if neither budget nor epochs is given.
+        epochs: passes over the data, in place of a budget.
+        backbone: timm name of the network's body.
+        size: longer side of the model's input in pixels.
+        batch: pictures a step.
+        seed: equal seeds and epochs give equal runs, bit by bit on one CPU.
+        out: folder of the run; `runs/<task>-<number>` if None.
+        format: of `data`, if it is a path and not to be recognised.
+        device: "auto", "cpu" or "cuda".
+        settings: any other field of `TrainConfig`, as text.
+        listener: is told what happens.
+
+    Raises:
+        UsageError: a setting is unknown or out of its range, or the task does not fit.
+        DataError: the data set cannot be read.
+        TrainError: it cannot be trained on, or training failed.
+    """
+    whole = data if isinstance(data, Dataset) else read(data, format)
+    config = TrainConfig.for_task(task or whole.task)
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "backbone": backbone,
+        "size": size,
+        "batch": batch,
+        "seed": seed,
+        "device": device,
+        "budget": None if budget is None else parse_budget(budget),
+    }
+    texts = {name: str(value) for name, value in given.items() if value is not None}
+    config = config.with_settings(texts | (settings or {}))
+    return train_model(whole, config, out, listener=listener)
+
+
+class _Callable(ModuleType):
+    def __call__(self, *args: Any, **options: Any) -> Run:
+        return train(*args, **options)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -1,0 +1,90 @@
+"""Saving and restoring a run.
+
+A checkpoint is a safetensors file: tensors under their names, everything else as JSON in
+its header. Reading one cannot run code.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from whatwhere.errors import TrainError
+from whatwhere.images import atomic_path
+
+_KEY = "whatwhere"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors and JSON values; the file appears whole or not at all.
+
+    Raises:
+        WhatwhereError: the disk is full or the place cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={_KEY: json.dumps(about)})
+        except SafetensorError as error:
+            # The library hides the operating system's error; its text names the cause.
+            raise OSError(28 if "space" in str(error) else 5, str(error), str(path)) from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and JSON values of a file written by `save_tensors`.
+
+    Raises:
+        TrainError: the file is missing, damaged or not ours.
+    """
+    if not path.is_file():
+        raise TrainError(f"there is no checkpoint {path}: give the folder of a run that was begun")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return tensors, json.loads(metadata[_KEY])
+    except (SafetensorError, KeyError, json.JSONDecodeError, OSError) as error:
+        raise TrainError(
+            f"{path} is damaged or not a Whatwhere checkpoint ({error}): start the run again"
+        ) from error
+
+
+def pack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names with a prefix, to keep several state dictionaries in one file."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def unpack(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dictionary that was packed under a prefix."""
+    start = f"{prefix}."
+    return {
+        name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)
+    }
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """An optimizer's state as flat names: position of the parameter, then the entry."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": value
+        for index, entry in state.items()
+        for name, value in entry.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` gave; groups and rates stay those of `optimizer`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        index, _, entry = name.partition(".")
+        state.setdefault(int(index), {})[entry] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,263 @@
+"""Backbones from timm, prepared for fine-tuning.
+
+Three things happen to a pretrained backbone, found by running it once on a dummy picture,
+so that they hold for any architecture:
+
+- layers before the first feature map of stride 8 are frozen if asked: edges and colours
+  hardly change in fine-tuning, and their backward pass is the dearest of all;
+- batch norms are frozen and folded into the convolutions before them if asked: with small
+  batches the pretrained statistics are the better ones, and a pass over memory is saved;
+- depthwise convolutions get a quick backward pass (`depthwise.py`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
+from torch.nn import functional
+
+from whatwhere.errors import TrainError
+from whatwhere.train.depthwise import depthwise_conv
+
+DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+# Its ImageNet weights come with the base install; see `runtime.shipped`.
+_INSTALLED = {"tf_efficientnet_lite0": "imagenet-lite0"}
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A network and how pictures must be scaled for it.
+
+    Args:
+        net: the module; features (N, C, H, W) by level, or logits (N, classes).
+        mean, std: of each channel, for values in 0..1.
+        channels, strides: of each feature level; empty for a classifier.
+        source: where its weights come from.
+        license: SPDX expression of those weights, "" if random.
+    """
+
+    net: nn.Module
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    channels: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
+    source: str = "random"
+    license: str = ""
+
+
+def create_backbone(name: str, *, pretrained: bool = True, **options: Any) -> Backbone:
+    """A timm network by name.
+
+    Args:
+        name: such as "tf_efficientnet_lite0" or "resnet50.a1_in1k".
+        pretrained: ImageNet weights, from an installed package or timm's hub.
+        options: for `timm.create_model`, such as `num_classes` or `features_only`.
+
+    Raises:
+        TrainError: the name is unknown or its weights cannot be had.
+    """
+    installed = _INSTALLED.get(name) if pretrained else None
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5] or [DEFAULT_BACKBONE, "resnet18"]
+        raise TrainError(f"unknown backbone {name!r}: did you mean {', '.join(near)}?")
+    try:
+        net = timm.create_model(name, pretrained=pretrained and installed is None, **options)
+    except Exception as error:  # the hub client has many kinds of errors
+        raise TrainError(
+            f"the weights of {name} could not be loaded ({type(error).__name__}: {error}): check"
+            f" the network, use --backbone {DEFAULT_BACKBONE}, or --set pretrained=false"
+        ) from error
+    config: Any = net.pretrained_cfg
+    source, licence = "random", ""
+    if installed is not None:
+        _load_installed(net, installed)
+        source, licence = f"ImageNet weights of {installed}", "Apache-2.0"
+    elif pretrained:
+        source, licence = f"timm {name}", str(config.get("license") or "unknown")
+    info: Any = getattr(net, "feature_info", None) if options.get("features_only") else None
+    return Backbone(
+        net,
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        tuple(info.channels()) if info else (),
+        tuple(info.reduction()) if info else (),
+        source,
+        licence,
+    )
+
+
+def _load_installed(net: nn.Module, shipped: str) -> None:
+    """Copy the weights of a shipped classifier; layers of another shape keep their start."""
+    import onnx
+    from onnx import numpy_helper
+
+    from whatwhere.runtime.shipped import model_bytes
+
+    graph = onnx.load_from_string(model_bytes(shipped)).graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    # The file stores convolutions in another order of axes; a Transpose node restores it.
+    for node in graph.node:
+        if node.op_type == "Transpose" and node.input[0] in arrays:
+            arrays[node.output[0]] = arrays[node.input[0]].transpose(node.attribute[0].ints)
+    state = net.state_dict()
+    for name, tensor in state.items():
+        array = arrays.get(name)
+        if array is not None and array.shape == tuple(tensor.shape):
+            state[name] = torch.from_numpy(np.array(array))
+    missing = [name for name in state if name not in arrays and "num_batches_tracked" not in name]
+    body = [name for name in missing if not name.startswith("classifier")]
+    if body:
+        raise TrainError(
+            f"the weights of {shipped} do not fit the installed timm (no {body[0]}): update timm"
+        )
+    net.load_state_dict(state)
+
+
+@dataclass(slots=True)
+class _Seen:
+    name: str
+    module: nn.Module
+    reduction: float
+    follows: str | None
+
+
+def _run(net: nn.Module, size: int = 64) -> list[_Seen]:
+    """The leaf modules in the order in which they run, with the convolution each one follows."""
+    seen: list[_Seen] = []
+    # Tensors are kept alive while the hooks run, so that ids stay unique.
+    producers: dict[int, tuple[str, Tensor]] = {}
+    names = {module: name for name, module in net.named_modules()}
+
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, Tensor):
+            return
+        source = producers.get(id(inputs[0])) if inputs else None
+        reduction = size / output.shape[-1] if output.ndim == 4 else float("inf")
+        seen.append(_Seen(names[module], module, reduction, source[0] if source else None))
+        producers[id(output)] = (names[module], output)
+
+    leaves = [
+        module
+        for module in net.modules()
+        if isinstance(module, nn.Conv2d | nn.BatchNorm2d) or not list(module.children())
+    ]
+    handles = [module.register_forward_hook(hook) for module in leaves]
+    training = net.training
+    net.eval()
+    try:
+        with torch.no_grad():
+            net(torch.zeros(1, 3, size, size))
+    finally:
+        for handle in handles:
+            handle.remove()
+        net.train(training)
+    return seen
+
+
+def freeze_early(net: nn.Module, max_stride: int = 4) -> None:
+    """Stop training of all layers that run before the first feature map beyond `max_stride`."""
+    for step in _run(net):
+        if step.reduction > max_stride:
+            return
+        step.module.requires_grad_(False)
+
+
+class ConvScale(nn.Module):
+    """A convolution with the frozen batch norm after it folded in.
+
+    The trained parameter stays the convolution's own weight; the batch norm's scale and
+    shift are constants, so training is the same as with the batch norm in evaluation mode.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        assert norm.running_var is not None
+        assert norm.running_mean is not None
+        self.weight = conv.weight
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        bias = 0.0 if conv.bias is None else conv.bias
+        self.register_buffer("scale", scale.detach().clone())
+        self.register_buffer(
+            "shift", (norm.bias + (bias - norm.running_mean) * scale).detach().clone()
+        )
+        self.stride, self.groups = conv.stride, conv.groups
+        self.dilation = conv.dilation
+        # timm's Conv2dSame pads as TensorFlow does, by the size of its input.
+        self.same = type(conv).__name__ == "Conv2dSame" or conv.padding == "same"
+        self.padding = (0, 0) if self.same else conv.padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight * self.scale[:, None, None, None]
+        if self.same:
+            x = pad_same(x, list(weight.shape[-2:]), list(self.stride), list(self.dilation))
+        if self.groups == weight.shape[0] and weight.shape[1] == 1 and self.dilation == (1, 1):
+            y = depthwise_conv(x, weight, self.stride, self.padding)  # type: ignore[arg-type]
+            return y + self.shift.to(y.dtype)[:, None, None]
+        return functional.conv2d(
+            x, weight, self.shift, self.stride, self.padding, self.dilation, self.groups
+        )
+
+
+def fold_norms(net: nn.Module) -> int:
+    """Freeze every batch norm and fold those that directly follow a convolution.
+
+    Returns:
+        How many were folded; the others stay, in evaluation mode for good.
+    """
+    modules = dict(net.named_modules())
+    folded = 0
+    for step in _run(net):
+        norm = step.module
+        conv = modules.get(step.follows or "")
+        if not isinstance(norm, nn.BatchNorm2d) or not isinstance(conv, nn.Conv2d):
+            continue
+        _set(net, step.follows or "", ConvScale(conv, norm))
+        # timm's BatchNormAct2d is a batch norm with its activation inside.
+        rest = [(key, child) for key, child in norm.named_children()]
+        rest = [(key, child) for key, child in rest if not isinstance(child, nn.Identity)]
+        _set(net, step.name, nn.Sequential(OrderedDict(rest)) if rest else nn.Identity())
+        folded += 1
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.requires_grad_(False)
+    return folded
+
+
+def keep_frozen(net: nn.Module) -> None:
+    """Put frozen batch norms back into evaluation mode; call it after each `train()`."""
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and not any(
+            parameter.requires_grad for parameter in module.parameters()
+        ):
+            module.eval()
+
+
+def _set(net: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(net.get_submodule(parent), child, module)
+
+
+class ScalePixels(nn.Module):
+    """uint8 pixels (N, H, W, 3), RGB, to normalised float32 (N, 3, H, W): part of the graph."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", 255 * torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(std).view(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        scaled: Tensor = (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return scaled

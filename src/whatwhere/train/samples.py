@@ -1,0 +1,268 @@
+"""From a data set to batches: cached pictures, augmented samples, tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from whatwhere.data import Dataset
+from whatwhere.errors import ImageError, TrainError
+from whatwhere.images import read_image
+from whatwhere.train.augment import Sample, affine, crop, mirror, mosaic, recolour
+from whatwhere.train.config import TrainConfig
+from whatwhere.train.detection_loss import BoxTargets
+from whatwhere.transforms import resize
+from whatwhere.types import Image
+
+Progress = Callable[[int, int], None]
+
+
+class Pictures:
+    """Training pictures at working size: decoded once, kept in memory up to a limit.
+
+    Args:
+        paths: the files.
+        size: (height, width) of the model's input; a picture is shrunk until it fits in
+            `enlarged` times that, never enlarged.
+        limit: bytes to keep; what does not fit is read again each time.
+        enlarged: see `size`; 1 for detection, more where crops are taken.
+        cover: shrink until the shorter side fits, not the longer one.
+    """
+
+    def __init__(
+        self,
+        paths: list[str],
+        size: tuple[int, int],
+        limit: int,
+        *,
+        enlarged: float = 1.0,
+        cover: bool = False,
+    ) -> None:
+        self._paths, self._size, self._cover = paths, size, cover
+        self._enlarged = enlarged
+        self._kept: dict[int, tuple[Image, tuple[int, int]]] = {}
+        self._room = limit
+        self.unreadable: dict[int, str] = {}
+
+    def load_all(self, workers: int, progress: Progress | None = None) -> None:
+        """Read every picture once, so that faults show before training starts."""
+        with ThreadPoolExecutor(workers) as pool:
+            for i, made in enumerate(pool.map(self._try, range(len(self._paths)))):
+                if isinstance(made, str):
+                    self.unreadable[i] = made
+                elif self._room >= made[0].nbytes:
+                    self._room -= made[0].nbytes
+                    self._kept[i] = made
+                if progress is not None:
+                    progress(i + 1, len(self._paths))
+
+    def __getitem__(self, i: int) -> tuple[Image, tuple[int, int]]:
+        """The picture at working size, and its original (height, width)."""
+        kept = self._kept.get(i)
+        return self._read(i) if kept is None else kept
+
+    def _try(self, i: int) -> tuple[Image, tuple[int, int]] | str:
+        try:
+            return self._read(i)
+        except ImageError as error:
+            return str(error)
+
+    def _read(self, i: int) -> tuple[Image, tuple[int, int]]:
+        image = read_image(self._paths[i])
+        rows, columns = image.shape[:2]
+        ratios = (
+            self._enlarged * self._size[0] / rows,
+            self._enlarged * self._size[1] / columns,
+        )
+        ratio = min(1.0, max(ratios) if self._cover else min(ratios))
+        target = (max(1, round(rows * ratio)), max(1, round(columns * ratio)))
+        return resize(image, target), (rows, columns)
+
+
+class Batch:
+    """One step's samples.
+
+    Not a dataclass: Fabric would look inside and round box coordinates to half precision.
+
+    Args:
+        images: uint8 (N, H, W, 3), RGB.
+        boxes: for "detect".
+        classes: int64 (N,) for "classify".
+        present: float32 (N, C) of 0 and 1 for "multilabel", and `known` bool (N, C).
+    """
+
+    __slots__ = ("boxes", "classes", "images", "known", "present")
+
+    def __init__(
+        self,
+        images: Tensor,
+        boxes: BoxTargets | None = None,
+        classes: Tensor | None = None,
+        present: Tensor | None = None,
+        known: Tensor | None = None,
+    ) -> None:
+        self.images, self.boxes, self.classes = images, boxes, classes
+        self.present, self.known = present, known
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on a device."""
+        if device.type == "cpu":
+            return self
+        boxes = self.boxes
+        if boxes is not None:
+            known = None if boxes.known is None else boxes.known.to(device)
+            boxes = BoxTargets(
+                boxes.boxes.to(device),
+                boxes.classes.to(device),
+                boxes.valid.to(device),
+                boxes.ignore.to(device),
+                known,
+            )
+        rest = [
+            None if x is None else x.to(device) for x in (self.classes, self.present, self.known)
+        ]
+        return Batch(self.images.to(device), boxes, *rest)
+
+
+class Samples:
+    """Augmented samples of a training set.
+
+    Args:
+        data: pictures with labels.
+        size: (height, width) of the model's input.
+        config: what to do with them.
+        progress: called while the pictures are read for the first time.
+
+    Raises:
+        TrainError: no picture can be read.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        size: tuple[int, int],
+        config: TrainConfig,
+        progress: Progress | None = None,
+    ) -> None:
+        self.size, self.config = size, config
+        detect = config.task == "detect"
+        self.pictures = Pictures(
+            data.paths,
+            size,
+            config.cache * 2**20,
+            enlarged=1.0 if detect else config.zoom,
+            cover=not detect,
+        )
+        self.pictures.load_all(config.workers, progress)
+        self.rows = np.array(
+            [i for i in range(len(data)) if i not in self.pictures.unreadable], np.int64
+        )
+        if not self.rows.size:
+            first = next(iter(self.pictures.unreadable.values()), "there is none")
+            raise TrainError(f"no training picture can be read ({first}): check the data set")
+        self._data, self._classes = data, len(data.names)
+        self._known = _known(data, "complete" if detect else "labelled")
+        data.targets(0)  # builds its arrays here, before the threads need them
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def order(self, epoch: int) -> NDArray[np.int64]:
+        """Rows of an epoch in random order."""
+        return np.random.default_rng([self.config.seed, epoch]).permutation(self.rows)
+
+    def sample(self, row: int, epoch: int, position: int, use_mosaic: bool) -> Sample:
+        """One augmented sample, a function of its arguments and the seed alone."""
+        rng = np.random.default_rng([self.config.seed, epoch, position, 1])
+        if self.config.task != "detect":
+            image, _ = self.pictures[row]
+            plain = self._sample(row, crop(image, self.size, self.config, rng), (1, 1))
+        elif use_mosaic and rng.random() < self.config.mosaic:
+            others = [int(i) for i in rng.choice(self.rows, 3)]
+            parts = [self._source(i) for i in (row, *others)]
+            rng.shuffle(parts)
+            plain = mosaic(parts, self.size, self.config, rng)
+        else:
+            plain = affine(self._source(row), self.size, self.config, rng)
+        flipped = mirror(plain, self.config, rng)
+        image = recolour(flipped.image, self.config.colour, rng)
+        return Sample(image, flipped.boxes, flipped.classes, flipped.ignore, flipped.known)
+
+    def _source(self, row: int) -> Sample:
+        image, original = self.pictures[row]
+        return self._sample(row, image, original)
+
+    def _sample(self, row: int, image: Image, original: tuple[int, int]) -> Sample:
+        targets = self._data.targets(row)
+        boxes = np.zeros((0, 4), np.float32)
+        if self.config.task == "detect" and targets.boxes is not None:
+            factor = np.array(
+                [image.shape[1] / original[1], image.shape[0] / original[0]] * 2, np.float32
+            )
+            boxes = targets.boxes * factor
+        known = None if self._known is None else self._known[row]
+        return Sample(image, boxes, targets.class_ids, targets.ignore, known)
+
+    def batch(self, rows: NDArray[np.int64], epoch: int, start: int, use_mosaic: bool) -> Batch:
+        """A batch of rows, whose first is at position `start` of the epoch."""
+        made = [self.sample(int(row), epoch, start + i, use_mosaic) for i, row in enumerate(rows)]
+        images = torch.from_numpy(np.stack([sample.image for sample in made]))
+        if self.config.task == "detect":
+            return Batch(images, boxes=_box_targets(made))
+        if self.config.task == "classify":
+            return Batch(images, classes=torch.tensor([int(s.classes[0]) for s in made]))
+        present = torch.zeros(len(made), self._classes)
+        known = torch.ones(len(made), self._classes, dtype=torch.bool)
+        for i, sample in enumerate(made):
+            if sample.known is not None:
+                known[i] = torch.from_numpy(sample.known)
+            present[i, torch.from_numpy(sample.classes[~sample.ignore])] = 1
+            known[i, torch.from_numpy(sample.classes)] = True
+            known[i, torch.from_numpy(sample.classes[sample.ignore])] = False
+        return Batch(images, present=present, known=known)
+
+    def epoch(self, epoch: int, steps: int, use_mosaic: bool) -> Iterator[Batch]:
+        """The batches of an epoch, made by threads a few ahead of their use."""
+        size = min(self.config.batch, len(self))
+        order = np.resize(self.order(epoch), steps * size)
+        with ThreadPoolExecutor(self.config.workers) as pool:
+            ahead: list[Future[Batch]] = []
+            for step in range(steps + self.config.workers + 1):
+                if step < steps:
+                    rows = order[step * size : (step + 1) * size]
+                    ahead.append(pool.submit(self.batch, rows, epoch, step * size, use_mosaic))
+                if step > self.config.workers or step >= steps:
+                    if not ahead:
+                        return
+                    yield ahead.pop(0).result()
+
+
+def _known(data: Dataset, column: str) -> NDArray[np.bool_] | None:
+    from whatwhere.metrics.partial import known_pairs
+
+    return known_pairs(data, column)  # type: ignore[arg-type]
+
+
+def _box_targets(samples: list[Sample]) -> BoxTargets:
+    most = max(len(sample.classes) for sample in samples)
+    boxes = torch.zeros(len(samples), most, 4)
+    classes = torch.zeros(len(samples), most, dtype=torch.int64)
+    valid = torch.zeros(len(samples), most, dtype=torch.bool)
+    ignore = torch.zeros(len(samples), most, dtype=torch.bool)
+    for i, sample in enumerate(samples):
+        n = len(sample.classes)
+        boxes[i, :n] = torch.from_numpy(sample.boxes)
+        classes[i, :n] = torch.from_numpy(sample.classes)
+        ignore[i, :n] = torch.from_numpy(sample.ignore)
+        valid[i, :n] = True
+    known = [sample.known for sample in samples]
+    if all(part is None for part in known):
+        return BoxTargets(boxes, classes, valid, ignore)
+    width = next(len(part) for part in known if part is not None)
+    rows = [np.ones(width, bool) if part is None else part for part in known]
+    return BoxTargets(boxes, classes, valid, ignore, torch.from_numpy(np.stack(rows)))
