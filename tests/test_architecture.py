@@ -39,12 +39,19 @@ ALLOWED: dict[str, set[str]] = {
 
 # Distribution -> the parts that may import it; what is not listed may be imported anywhere
 # if it belongs to the base install, and nowhere if it does not.
-_TRAIN_ONLY = {"torch", "torchvision", "timm", "lightning_fabric", "safetensors", "onnx"}
+_TRAIN_ONLY = {
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning_fabric",
+    "safetensors",
+    "onnx",
+    "onnxscript",
+}
 RESERVED: dict[str, set[str]] = {
     **{package: {"train"} for package in _TRAIN_ONLY},
     "polars": {"data", "metrics", "outputs", "evaluation"},
     "hotcoco": {"metrics"},
-    "defusedxml": {"data"},
     "onnxruntime": {"runtime"},
     "openvino": {"runtime"},
     "platformdirs": {"runtime"},
@@ -262,7 +269,7 @@ def test_predicting_needs_no_table_no_metric_and_no_torch() -> None:
     ]
     loaded = _loaded_after(f"import {', '.join(names)}")
     assert set(names) <= loaded
-    assert not loaded & (_TRAIN_ONLY | {"polars", "hotcoco", "defusedxml", "openvino"})
+    assert not loaded & (_TRAIN_ONLY | {"polars", "hotcoco", "openvino"})
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:
