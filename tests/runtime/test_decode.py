@@ -162,7 +162,11 @@ def test_temperature_softens() -> None:
 
 
 def detected(
-    boxes: Any, scores: Any, spec: ModelSpec | None = None, geometry: Geometry = SAME, **options: Any
+    boxes: Any,
+    scores: Any,
+    spec: ModelSpec | None = None,
+    geometry: Geometry = SAME,
+    **options: Any,
 ) -> Any:
     outputs = {
         "boxes": np.array([boxes], np.float32).reshape(1, -1, 4),
@@ -284,7 +288,7 @@ def test_wrong_outputs_are_named(change: dict[str, Any], words: str) -> None:
 
 
 def test_missing_and_broken_logits_are_named() -> None:
-    with pytest.raises(ModelError, match="no output 'logits' .it has boxes, scores"):
+    with pytest.raises(ModelError, match=r"no output 'logits' \(it has boxes, scores\)"):
         decode(GOOD, [SAME], spec_of("classify"))
     with pytest.raises(ModelError, match="'logits' has values that are not finite"):
         decode({"logits": np.array([[1, np.nan, 0]])}, [SAME], spec_of("classify"))

@@ -21,7 +21,7 @@ INPUT = "images"
 
 
 class Port(NamedTuple):
-    """An input or output of a graph; None stands for a side of any length."""
+    """An input or output of a graph: NumPy's name of its type; None for a side of any length."""
 
     name: str
     dtype: str
@@ -101,6 +101,7 @@ class OnnxRuntimeBackend:
 
 def _ort_port(port: Any) -> Port:
     dtype = str(port.type).removeprefix("tensor(").removesuffix(")")
+    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
     shape = tuple(side if isinstance(side, int) and side > 0 else None for side in port.shape)
     return Port(str(port.name), dtype, shape)
 
@@ -148,7 +149,7 @@ class OpenVinoBackend:
 
 
 def _ov_port(port: Any) -> Port:
-    dtype = str(port.get_element_type().get_type_name()).replace("u8", "uint8")
+    dtype = str(port.get_element_type().to_dtype())
     shape = tuple(
         int(side.get_length()) if side.is_static else None for side in port.get_partial_shape()
     )

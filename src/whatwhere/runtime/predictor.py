@@ -6,8 +6,9 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast, overload
 
@@ -121,7 +122,7 @@ class PredictorBase(ABC):
         if not _is_one(source):
             many = cast(Iterable[Source], source)
             stream = self.stream(many, threshold=threshold, max_pixels=max_pixels)
-            return (_answer(item) for item in stream)
+            return _answers(stream)
         _check_threshold(threshold)
         return self._finish([self._read(cast(Source, source), max_pixels)], threshold)[0]
 
@@ -133,7 +134,7 @@ class PredictorBase(ABC):
         batch: int | None = None,
         readers: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
-    ) -> Iterator[Prediction | Failure]:
+    ) -> Generator[Prediction | Failure]:
         """A prediction or a failure for each source, in order; the sources are used lazily.
 
         Pictures are read in threads while the model runs. At most two batches and one
@@ -224,7 +225,7 @@ class PredictorBase(ABC):
         size: int,
         threads: int,
         max_pixels: int,
-    ) -> Iterator[Prediction | Failure]:
+    ) -> Generator[Prediction | Failure]:
         pool = ThreadPoolExecutor(threads, thread_name_prefix="whatwhere-read")
         ahead: deque[Future[Ready | Failure]] = deque()
         room = 2 * size + threads
@@ -303,10 +304,13 @@ def _is_one(source: object) -> bool:
     return isinstance(source, str | os.PathLike | bytes) or not isinstance(source, Iterable)
 
 
-def _answer(item: Prediction | Failure) -> Prediction:
-    if isinstance(item, Failure):
-        raise item.error
-    return item
+def _answers(stream: Generator[Prediction | Failure]) -> Iterator[Prediction]:
+    # Closed at once, not when it is collected, so that no thread reads on after an error.
+    with closing(stream):
+        for item in stream:
+            if isinstance(item, Failure):
+                raise item.error
+            yield item
 
 
 def _check_threshold(threshold: float | None) -> None:

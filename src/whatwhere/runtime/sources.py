@@ -41,6 +41,8 @@ def is_picture(name: str) -> bool:
 def _expand_one(source: str) -> Iterator[str]:
     if source.startswith(("http://", "https://")):
         raise UsageError(f"{source} is a web address: download the picture and give its path")
+    if not source:
+        raise UsageError("a source is empty: give files, folders or patterns such as '*.jpg'")
     path = Path(source)
     try:
         is_folder, is_file = path.is_dir(), path.exists()
