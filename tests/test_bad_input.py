@@ -302,6 +302,31 @@ def test_budgets_that_are_none(budget: str, run: Run, shelves: Path, tmp_path: P
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--device", "tpu"), ("tpu", "cpu")),
+        (("--size", "50"), ("50", "64")),
+        (("--set", "speed=1"), ("speed", "rate")),
+        (("--set", "speed"), ("speed",)),
+        (("--set", "rate=nan"), ("rate", "nan")),
+        (("--set", "rate=quick"), ("rate", "quick")),
+        (("--task", "classify"), ("classify", "multilabel")),
+    ],
+    ids=lambda value: "=".join(value) if isinstance(value, tuple) else "",
+)
+def test_settings_of_training_that_are_none(
+    arguments: tuple[str, ...], words: tuple[str, ...], run: Run, shelves: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    sentence(run("train", shelves, "--epochs", 1, "--out", out, *arguments), *words)
+
+
+@pytest.mark.parametrize("command", [("train", "--resume"), ("export",)], ids=lambda c: c[0])
+def test_a_folder_that_is_no_run(command: tuple[str, ...], run: Run, tmp_path: Path) -> None:
+    sentence(run(*command, tmp_path), str(tmp_path))
+
+
 def test_a_missing_extra_is_named(tmp_path: Path, shelves: Path) -> None:
     for package, extra, command in (
         ("polars", "data", ("data", "stats", str(shelves))),

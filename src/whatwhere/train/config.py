@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -80,6 +81,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise UsageError(f"unknown task {self.task!r}: use one of {', '.join(TASKS)}")
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"{name} must be a finite number, not {value}")
         for name in ("batch", "workers", "width_head"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
@@ -99,6 +103,8 @@ class TrainConfig:
             raise UsageError(
                 f"unknown precision {self.precision!r}: use auto, 32-true or bf16-mixed"
             )
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise UsageError(f"unknown device {self.device!r}: use auto, cpu or cuda")
         if self.task == "detect":
             for name in ("height", "width", "size"):
                 value = getattr(self, name)
