@@ -7,7 +7,6 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from whatwhere.errors import TrainError
-from whatwhere.images import atomic_path
 from whatwhere.runtime import load_file
 from whatwhere.specs import ModelSpec
 from whatwhere.types import Image
@@ -152,33 +150,37 @@ def check_parity(worst: dict[str, float]) -> None:
             )
 
 
-def export(
-    net: nn.Module, spec: ModelSpec, path: Path, pictures: Sequence[Image], *, half: bool = False
-) -> dict[str, float]:
-    """Write the model file, after its answers were compared with the network's.
+def checked_file(
+    net: nn.Module, spec: ModelSpec, pictures: Sequence[Image], *, half: bool = False
+) -> tuple[bytes, dict[str, float]]:
+    """The model file, after its answers were compared with the network's.
 
     Args:
         net: the trained network, float32.
         spec: its spec.
-        path: where the file goes; it appears whole or not at all.
         pictures: real pictures, uint8 (H, W, 3), for the comparison.
-        half: see `export_onnx`. The network's own weights are rounded too, so that both
-            sides of the comparison have the same ones.
+        half: see `export_onnx`. The network's own weights are rounded for the comparison,
+            so that both sides have the same ones.
 
     Returns:
-        The largest differences, see `parity`.
+        The file's bytes and the largest differences, see `parity`.
 
     Raises:
         TrainError: torch cannot translate the network, or the answers differ too much.
     """
     file = export_onnx(net, spec, half=half)
-    if half:
-        net = round_weights(net, file)
-    worst = parity(net, file, pictures)
+    worst = parity(round_weights(net, file) if half else net, file, pictures)
     check_parity(worst)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(file)
-    return worst
+    return file, worst
+
+
+def with_spec(file: bytes, spec: ModelSpec) -> bytes:
+    """The same model with another spec in its metadata."""
+    model = onnx.load_from_string(file)
+    del model.metadata_props[:]
+    helper.set_model_props(model, spec.to_metadata())
+    data: bytes = model.SerializeToString()
+    return data
 
 
 def round_weights(net: nn.Module, file: bytes) -> nn.Module:

@@ -137,6 +137,7 @@ def fit(
     else:
         state = _plan(step_module, net, samples, validation, config, fabric, started, listener)
     plan = state.plan
+    sitting = state.epoch, time.monotonic()
 
     while state.epoch < plan.epochs:
         # All that is random in an epoch follows from the seed and its number, so a resumed
@@ -164,12 +165,12 @@ def fit(
             plan.advance()
             for name, value in parts.items():
                 losses[name] = losses.get(name, 0.0) + float(value)
-            listener.steps(plan.step, plan.total, f"loss {float(loss):.3f}")
+            listener.steps(plan.step, plan.total, f"loss {float(loss.detach()):.3f}")
 
         state.epoch += 1
         row: dict[str, float] = {"epoch": state.epoch, "rate": rate}
         row |= {name: value / plan.steps_per_epoch for name, value in losses.items()}
-        _shorten(state, config, started, listener)
+        _shorten(state, config, started, sitting, listener)
         if state.epoch % state.every == 0 or state.epoch == plan.epochs:
             numbers = validation.score(average.net, fabric, config.batch)
             row |= numbers
@@ -213,7 +214,7 @@ def _plan(
         return State(Plan(steps, config.epochs), every=every)
     before = deepcopy(net.state_dict())
     times = []
-    trial = samples.epoch(0, 5, True)
+    trial = samples.epoch(0, 9, True)
     begin = time.monotonic()
     for batch in trial:
         loss, _ = step_module(batch.to(fabric.device))
@@ -222,9 +223,8 @@ def _plan(
         begin = time.monotonic()
     net.zero_grad(set_to_none=True)
     net.load_state_dict(before)
-    # The first step builds kernels, so the median of the others is what a step takes. The
-    # optimiser and the average were not part of it.
-    step_time = 1.1 * statistics.median(times[1:])
+    # The first steps build kernels; the optimiser and the average come on top.
+    step_time = 1.05 * statistics.median(times[4:])
     begin = time.monotonic()
     net.eval()
     part = Validation(
@@ -249,15 +249,26 @@ def _plan(
     return State(Plan(steps, epochs), every=every)
 
 
-def _shorten(state: State, config: TrainConfig, started: float, listener: Listener) -> None:
-    """Take epochs out of the plan when the machine is slower than the trial promised."""
+def _shorten(
+    state: State,
+    config: TrainConfig,
+    started: float,
+    sitting: tuple[int, float],
+    listener: Listener,
+) -> None:
+    """Take epochs out of the plan when the machine is slower than the trial promised.
+
+    Args:
+        sitting: epochs done and the time when this sitting began.
+    """
     plan = state.plan
-    if not config.budget or config.epochs or state.epoch >= plan.epochs:
+    done = state.epoch - sitting[0]
+    # The first epochs still build kernels and fill caches; they are no measure.
+    if not config.budget or config.epochs or done < 3 or state.epoch >= plan.epochs:
         return
-    elapsed = time.monotonic() - started
-    setup = state.rows[0]["setup"] if state.rows and "setup" in state.rows[0] else 0.0
-    per_epoch = (elapsed - setup) / state.epoch
-    left = config.budget * (1 - _RESERVE / 2) - 8 - elapsed
+    now = time.monotonic()
+    per_epoch = (now - sitting[1]) / done
+    left = config.budget * (1 - _RESERVE / 2) - 8 - (now - started)
     possible = max(0, int(left / per_epoch))
     if possible < (plan.epochs - state.epoch) * 0.97 - 1:
         plan.epochs = state.epoch + max(1, possible)

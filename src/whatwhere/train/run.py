@@ -19,13 +19,16 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from whatwhere.data import Dataset, read
-from whatwhere.errors import TrainError, UsageError
+from whatwhere.errors import ImageError, TrainError, UsageError
+from whatwhere.evaluation import evaluate
 from whatwhere.images import read_image, write_atomic
+from whatwhere.outputs.report import write_report
+from whatwhere.runtime import load_file, read_spec
 from whatwhere.specs import DataSummary, ModelSpec, PostprocessSpec, PreprocessSpec
 from whatwhere.train.checkpoint import load_tensors
 from whatwhere.train.config import DEFAULT_BUDGET, TrainConfig, parse_budget
-from whatwhere.train.export import export
-from whatwhere.train.loop import CHECKPOINT, WEIGHTS, Listener, State, fit
+from whatwhere.train.export import checked_file, with_spec
+from whatwhere.train.loop import CHECKPOINT, METRICS, WEIGHTS, Listener, State, fit
 from whatwhere.train.network import build, family
 from whatwhere.train.samples import Samples
 from whatwhere.train.validate import Validation
@@ -33,9 +36,8 @@ from whatwhere.types import Image, Task
 
 CONFIG = "config.json"
 MODEL = "model.onnx"
+REPORT = "report.html"
 PARITY_PICTURES = 8
-
-_ADVICE = "give the path of a data set, or one that was read"
 
 
 class Silent:
@@ -117,6 +119,7 @@ def train_model(
         "digest": summary.digest,
         "names": list(whole.names),
         "training_pictures": len(training),
+        "training_labels": summary.labels,
         "validation_pictures": len(validation_data),
         "held_out": "val" not in whole.splits,
     }
@@ -145,9 +148,8 @@ def train_model(
         started=started,
         resume=resume,
     )
-    pictures = parity_pictures(validation_data)
     del samples, validation
-    return finish(config, net, spec, state, target, pictures, started, listener)
+    return finish(net, spec, state, target, validation_data, listener)
 
 
 def resume_run(folder: str | os.PathLike[str], listener: Listener | None = None) -> Run:
@@ -171,31 +173,46 @@ def resume_run(folder: str | os.PathLike[str], listener: Listener | None = None)
 
 
 def finish(
-    config: TrainConfig,
     net: nn.Module,
     spec: ModelSpec,
     state: State,
     folder: Path,
-    pictures: list[Image],
-    started: float,
+    validation: Dataset,
     listener: Listener,
     *,
-    half: bool = False,
     path: Path | None = None,
+    half: bool = False,
+    report: bool = True,
 ) -> Run:
-    """Export the best weights."""
+    """Make the model file of a run's best weights, score that very file, write both.
+
+    Args:
+        net: the network; takes on the best weights.
+        spec: its spec; gets the scores.
+        state: of the training.
+        folder: of the run.
+        validation: pictures for the comparison with torch and for the scores.
+        listener: is told what happens.
+        path: of the model file; `model.onnx` in the folder if None.
+        half: weights as float16.
+        report: write `report.html` too.
+    """
+    began = time.monotonic()
     tensors, _ = load_tensors(folder / WEIGHTS)
     net.cpu().load_state_dict(tensors)
-    best = next((row for row in state.rows if row["epoch"] == state.best_epoch), {})
-    skip = {"epoch", "rate", "loss", "class_loss", "box_loss", "side_loss"}
-    metrics = {name: value for name, value in best.items() if name not in skip}
-    spec = spec.model_copy(
-        update={"metrics": metrics, "date": datetime.now(UTC).date().isoformat()}
-    )
+    file, worst = checked_file(net, spec, parity_pictures(validation), half=half)
+    result = evaluate(load_file(file, where="the exported model"), validation)
+    metrics = {name: value for name, value in result.metrics.items() if value is not None}
+    today = datetime.now(UTC).date().isoformat()
+    final = spec.model_copy(update={"metrics": metrics, "date": today})
     target = path or folder / MODEL
-    worst = export(net, spec, target, pictures, half=half)
-    listener.note(f"{target} written; differs from torch by at most {worst}")
-    seconds = state.elapsed + (time.monotonic() - started if not state.elapsed else 0)
+    write_atomic(target, with_spec(file, final))
+    if report:
+        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        write_report(result, folder / REPORT, training=folder / METRICS, settings=settings)
+    seconds = state.elapsed + time.monotonic() - began
+    differences = ", ".join(f"{name} {value:.1g}" for name, value in worst.items())
+    listener.note(f"{target}: differs from torch by at most {differences}")
     return Run(folder, target, metrics, state.epoch, state.best_epoch, seconds, worst)
 
 
@@ -211,7 +228,6 @@ def export_run(
     Raises:
         TrainError: the folder is no run, or the model file differs from the network.
     """
-    started = time.monotonic()
     target = Path(folder)
     if not (target / CONFIG).is_file() or not (target / WEIGHTS).is_file():
         raise TrainError(
@@ -219,38 +235,25 @@ def export_run(
             " needed): give one that 'whatwhere train' wrote"
         )
     values = json.loads((target / CONFIG).read_text(encoding="utf-8"))
-    config = replace(TrainConfig.from_dict(values), pretrained=values["pretrained"])
+    config = TrainConfig.from_dict(values)
     whole = read(values["data"], values["format"])
-    _, validation_data = split_data(_as_task(whole, config.task), config)
+    _, validation = split_data(_as_task(whole, config.task), config)
     net = build(config, len(values["names"]))
     _, about = load_tensors(target / CHECKPOINT)
     state = State.from_dict(about["state"])
-    summary = DataSummary(
-        digest=values["digest"],
-        images=values["training_pictures"],
-        labels=0,
-        description=Path(values["data"]).name,
-    )
-    previous = target / MODEL
-    if previous.is_file():
-        from whatwhere.runtime import read_spec
-
-        spec = read_spec(previous)
-        summary = spec.data or summary
-    spec = make_spec(config, whole, net, summary, name or target.name)
+    if (target / MODEL).is_file():
+        spec = read_spec(target / MODEL)
+    else:
+        summary = DataSummary(
+            digest=values["digest"],
+            images=values["training_pictures"],
+            labels=values["training_labels"],
+            description=Path(values["data"]).name,
+        )
+        spec = make_spec(config, whole, net, summary, target.name)
+    spec = spec.model_copy(update={} if name is None else {"name": name})
     out = Path(path) if path is not None else target / MODEL
-    return finish(
-        config,
-        net,
-        spec,
-        state,
-        target,
-        parity_pictures(validation_data),
-        started,
-        Silent(),
-        half=half,
-        path=out,
-    )
+    return finish(net, spec, state, target, validation, Silent(), path=out, half=half, report=False)
 
 
 def split_data(data: Dataset, config: TrainConfig) -> tuple[Dataset, Dataset]:
@@ -312,8 +315,8 @@ def parity_pictures(data: Dataset) -> list[Image]:
     for i in np.unique(np.linspace(0, len(data) - 1, PARITY_PICTURES).astype(int)):
         try:
             chosen.append(read_image(data.paths[int(i)]))
-        except Exception as error:
-            logging.getLogger(__name__).debug("no parity picture: %s", error)
+        except ImageError as error:
+            logging.getLogger(__name__).info("not used for the comparison: %s", error)
     if not chosen:
         raise TrainError("no validation picture can be read: check the data set")
     return chosen
