@@ -52,7 +52,7 @@ clean:  ## remove .venv, caches and outputs; runs/ stays, it may hold hours of t
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "Whatwhere needs Python 3.11 or newer, and '$(PYTHON)' is" \
-			"$$($(PYTHON) --version 2>&1 || true):" \
+			"$$($(PYTHON) --version 2>/dev/null || echo not there):" \
 			"name another with  make PYTHON=python3.12" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo "'$(PYTHON)' cannot make virtual environments: install its venv module" \
