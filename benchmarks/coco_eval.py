@@ -120,8 +120,11 @@ def main() -> int:
     parser.add_argument("--found", type=int, default=100, help="predicted boxes a picture")
     parser.add_argument("--repeats", type=int, default=5, help="of ours; the best counts")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--quick", action="store_true", help="100 pictures, 2 repeats")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     options = parser.parse_args()
+    if options.quick:
+        options.images, options.repeats = 100, 2
 
     size = (options.images, options.classes)
     truth, found = make_set(*size, options.boxes, options.found, options.seed)

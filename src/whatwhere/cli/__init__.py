@@ -15,6 +15,9 @@ import typer
 from whatwhere import __version__
 from whatwhere.errors import WhatwhereError
 
+# What a shell reports for a command that Ctrl-C ended: 128 + SIGINT.
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="whatwhere",
     help="What is in a picture, and where.",
@@ -52,9 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         return _misused(error)
     except typer.Abort:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     except WhatwhereError as error:
         if debug:
             raise
@@ -76,6 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             " and report the traceback",
             70,
         )
+    if status == _INTERRUPTED:
+        # Typer turns Ctrl-C into this status without a word.
+        return _fail("interrupted", _INTERRUPTED)
     return int(status or 0)
 
 
