@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from whatwhere.errors import TrainError
-from whatwhere.images import atomic_path
+from whatwhere.images import write_atomic
 
 _KEY = "whatwhere"
 
@@ -29,12 +29,9 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, 
         WhatwhereError: the disk is full or the place cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(plain, temporary, metadata={_KEY: json.dumps(about)})
-        except SafetensorError as error:
-            # The library hides the operating system's error; its text names the cause.
-            raise OSError(28 if "space" in str(error) else 5, str(error), str(path)) from error
+    # Not the library's own writer: it hides the system's errors, and its files can be read by
+    # their owner alone, whatever the umask says.
+    write_atomic(path, save(plain, metadata={_KEY: json.dumps(about)}))
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
