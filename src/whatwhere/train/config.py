@@ -87,7 +87,8 @@ class TrainConfig:
         for name in ("batch", "workers", "width_head"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("height", "width", "size", "epochs", "budget", "cache", "seed"):
+        whole = ("height", "width", "size", "epochs", "budget", "cache", "seed")
+        for name in (*whole, "backbone_rate", "weight_decay"):
             if getattr(self, name) < 0:
                 raise UsageError(f"{name} must not be negative, but is {getattr(self, name)}")
         for name in ("mosaic", "mosaic_until", "flip", "vertical_flip", "colour", "smoothing"):
@@ -95,10 +96,22 @@ class TrainConfig:
                 raise UsageError(f"{name} must be in 0..1, not {getattr(self, name)}")
         if not 0 < self.validation < 1:
             raise UsageError(f"validation must be between 0 and 1, not {self.validation}")
-        if self.zoom < 1:
-            raise UsageError(f"zoom must be at least 1, not {self.zoom}")
-        if self.rate <= 0 or self.backbone_rate < 0:
-            raise UsageError("rate must be above 0 and backbone_rate not below")
+        if not 1 <= self.zoom <= 10:
+            raise UsageError(f"zoom must be in 1..10, not {self.zoom}")
+        if not 0 <= self.warmup < 1:
+            raise UsageError(f"warmup must be at least 0 and below 1, not {self.warmup}")
+        for name in ("rate", "clip"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.seed >= 2**32:
+            raise UsageError(f"seed must be below 2**32, not {self.seed}")
+        if self.epochs and self.budget:
+            raise UsageError("give either epochs or a budget, not both: each decides the length")
+        if bool(self.height) != bool(self.width):
+            raise UsageError("give both height and width, or neither and a size")
+        for name in ("height", "width", "size"):
+            if 0 < getattr(self, name) < 32:
+                raise UsageError(f"{name} must be at least 32, not {getattr(self, name)}")
         if self.precision not in ("auto", "32-true", "bf16-mixed"):
             raise UsageError(
                 f"unknown precision {self.precision!r}: use auto, 32-true or bf16-mixed"
