@@ -130,8 +130,9 @@ class DetectionLoss:
         chosen &= mine
         # Scaled so that each object's best point has its IoU as target score.
         fit = fit * chosen
+        # An overlap of a thousandth, to the power of six, is still far above the clamp.
         scale = (overlap * chosen).amax(-1, keepdim=True) / fit.amax(-1, keepdim=True).clamp(
-            min=1e-12
+            min=1e-30
         )
         return object_of, (fit * scale).amax(1)
 
