@@ -1,0 +1,197 @@
+"""Random changes to samples: boxes stay on their objects."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from train_data import COLOURS, grey
+from whatwhere.train.augment import Sample, affine, blank, crop, mirror, mosaic, place, recolour
+from whatwhere.train.config import TrainConfig
+
+CONFIG = TrainConfig.for_task("detect")
+
+
+def sample(
+    size: tuple[int, int] = (90, 120),
+    box: tuple[int, int, int, int] = (20, 10, 70, 60),
+    colour: str = "red",
+    known: NDArray[np.bool_] | None = None,
+) -> Sample:
+    """A grey picture with one filled rectangle."""
+    image = grey(np.random.default_rng(0), *size)
+    image[box[1] : box[3], box[0] : box[2]] = COLOURS[colour]
+    class_id = list(COLOURS).index(colour)
+    return Sample(
+        image, np.array([box], np.float32), np.array([class_id]), np.array([False]), known
+    )
+
+
+def extent(image: NDArray[np.uint8], class_id: int) -> NDArray[np.float32] | None:
+    """Where the pixels of a class's colour are, x1 y1 x2 y2; None where there are none."""
+    channel = image.astype(np.int16)
+    others = [c for c in range(3) if c != class_id]
+    mask = channel[..., class_id] - channel[..., others].max(-1) > 75
+    if not mask.any():
+        return None
+    ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.array([xs[0], ys[0], xs[-1] + 1, ys[-1] + 1], np.float32)
+
+
+def check(made: Sample, tolerance: float = 1.5) -> int:
+    """Each box lies around the pixels of its colour; gives how many were found."""
+    for class_id, box in zip(made.classes, made.boxes, strict=True):
+        found = extent(made.image, int(class_id))
+        if found is None:
+            assert (box[2:] - box[:2]).min() < 4, f"no pixels of {class_id} at {box}"
+            continue
+        np.testing.assert_allclose(found, box, atol=tolerance)
+    height, width = made.image.shape[:2]
+    assert (made.boxes >= 0).all()
+    assert (made.boxes <= [width, height, width, height]).all()
+    return len(made.boxes)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.floats(0.4, 2.5),
+    st.floats(0.4, 2.5),
+    st.floats(-60, 60),
+    st.floats(-60, 60),
+)
+def test_place_moves_boxes_with_pixels(sx: float, sy: float, ox: float, oy: float) -> None:
+    made = place(sample(), blank((80, 110)), (sx, sy), (ox, oy))
+    check(made, tolerance=max(1.5, 0.75 * max(sx, sy)))
+
+
+def test_place_at_scale_one_copies_the_pixels() -> None:
+    given_sample = sample()
+    made = place(given_sample, blank((90, 120)), (1.0, 1.0), (0.0, 0.0))
+    assert np.array_equal(made.image, given_sample.image)
+    assert np.array_equal(made.boxes, given_sample.boxes)
+    moved = place(given_sample, blank((90, 120)), (1.0, 1.0), (7.0, -4.0))
+    assert np.array_equal(moved.image[:86, 7:], given_sample.image[4:, :113])
+
+
+def test_what_is_left_of_an_object_decides_what_it_is() -> None:
+    """Much of it: an example. A rest: neither example nor background. Nothing: gone."""
+    box = (20, 10, 70, 60)
+    shifts = {0.0: [False], -40.0: [False], -60.0: [True], -80.0: []}
+    for shift, ignored in shifts.items():
+        made = place(sample(box=box), blank((90, 120)), (1.0, 1.0), (shift, 0.0))
+        assert made.ignore.tolist() == ignored, shift
+    region = replace(sample(box=box), ignore=np.array([True]))
+    assert place(region, blank((90, 120)), (1.0, 1.0), (0.0, 0.0)).ignore.tolist() == [True]
+
+
+@pytest.mark.parametrize("size", [(96, 96), (64, 128), (160, 96)])
+def test_affine(size: tuple[int, int]) -> None:
+    found = 0
+    for seed in range(40):
+        made = affine(sample(), size, CONFIG, np.random.default_rng(seed))
+        assert made.image.shape == (*size, 3)
+        found += check(made, tolerance=2)
+    assert found >= 35
+
+
+def test_without_zoom_affine_shows_the_whole_picture() -> None:
+    made = affine(sample(), (90, 240), replace(CONFIG, zoom=1.0), np.random.default_rng(0))
+    np.testing.assert_allclose(made.boxes[0, 2:] - made.boxes[0, :2], [50, 50], atol=1e-3)
+
+
+def test_mosaic() -> None:
+    colours = ("red", "green", "blue", "red")
+    found = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        parts = [sample(colour=colour) for colour in colours]
+        # One picture without objects, so that each colour occurs once.
+        parts[3] = Sample(
+            grey(rng, 50, 50),
+            np.zeros((0, 4), np.float32),
+            np.zeros(0, np.int64),
+            np.zeros(0, bool),
+        )
+        made = mosaic(parts, (128, 160), CONFIG, rng)
+        assert made.image.shape == (128, 160, 3)
+        found += check(made, tolerance=2)
+    assert found >= 60
+
+
+def test_a_mosaic_knows_what_all_its_parts_know() -> None:
+    known = [None, np.array([True, True, False]), None, np.array([True, False, True])]
+    parts = [sample(known=value) for value in known]
+    made = mosaic(parts, (64, 64), CONFIG, np.random.default_rng(0))
+    assert made.known is not None
+    assert made.known.tolist() == [True, False, False]
+    whole = mosaic([sample()] * 4, (64, 64), CONFIG, np.random.default_rng(0))
+    assert whole.known is None
+
+
+@pytest.mark.parametrize(("flip", "vertical"), [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_mirror(flip: float, vertical: float) -> None:
+    config = replace(CONFIG, flip=float(flip), vertical_flip=float(vertical))
+    plain = sample()
+    made = mirror(plain, config, np.random.default_rng(0))
+    assert check(made, tolerance=0) == 1
+    steps = (-1 if vertical else 1, -1 if flip else 1)
+    assert np.array_equal(made.image, plain.image[:: steps[0], :: steps[1]])
+    assert made.image.flags.c_contiguous
+
+
+def test_mirror_keeps_empty_samples() -> None:
+    empty = place(sample(), blank((32, 32)), (1.0, 1.0), (500.0, 500.0))
+    assert empty.boxes.shape == (0, 4)
+    config = replace(CONFIG, flip=1.0, vertical_flip=1.0)
+    made = mirror(empty, config, np.random.default_rng(0))
+    assert made.boxes.shape == (0, 4)
+    assert made.boxes.dtype == np.float32
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 1000))
+def test_crop_of_any_picture(height: int, width: int, seed: int) -> None:
+    image = grey(np.random.default_rng(seed), height, width)
+    made = crop(image, (32, 48), CONFIG, np.random.default_rng(seed))
+    assert made.shape == (32, 48, 3)
+    assert made.dtype == np.uint8
+    # Pixels are taken and averaged, never invented.
+    assert image.min() <= made.min() <= made.max() <= image.max()
+
+
+def test_crop_takes_at_least_its_share() -> None:
+    """The column's number is its colour, so the part can be read off the result."""
+    image = np.arange(200, dtype=np.uint8)[None, :, None].repeat(200, 0).repeat(3, 2)
+    config = replace(CONFIG, zoom=1.25)
+    for seed in range(30):
+        made = crop(image, (200, 200), config, np.random.default_rng(seed))
+        width = int(made.max()) - int(made.min())
+        assert width >= 200 * 0.8 * np.sqrt(3 / 4) - 6
+
+
+def test_recolour_changes_colours_within_its_strength() -> None:
+    image = np.full((4, 4, 3), 128, np.uint8)
+    assert recolour(image, 0.0, np.random.default_rng(0)) is image
+    seen = [recolour(image, 0.2, np.random.default_rng(seed)) for seed in range(50)]
+    means = np.array([made.mean() for made in seen])
+    assert means.std() > 3
+    assert 85 < means.min() < means.max() < 170
+    assert all(made.dtype == np.uint8 and made.shape == (4, 4, 3) for made in seen)
+    assert (image == 128).all(), "the cached picture must not change"
+
+
+def test_equal_generators_give_equal_samples() -> None:
+    for change in (affine, mosaic):
+        source = sample() if change is affine else [sample()] * 4
+        one, two, other = (
+            change(source, (64, 64), CONFIG, np.random.default_rng(seed))  # type: ignore[arg-type]
+            for seed in (1, 1, 2)
+        )
+        assert np.array_equal(one.image, two.image)
+        assert np.array_equal(one.boxes, two.boxes)
+        assert not np.array_equal(one.image, other.image)

@@ -1,0 +1,95 @@
+"""Small generated training sets: coloured rectangles on grey noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatwhere.data import Dataset
+from whatwhere.images import write_image
+
+COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
+NAMES = tuple(COLOURS)
+
+# The smallest networks of timm: a fraction of a megabyte, a millisecond a picture.
+TINY = "test_efficientnet"
+TINY_RESNET = "test_resnet"
+
+
+def grey(random: np.random.Generator, height: int, width: int) -> NDArray[np.uint8]:
+    """A picture of grey noise, too dull to be taken for an object."""
+    return random.integers(90, 140, (height, width, 1), np.uint8).repeat(3, 2)
+
+
+def boxes_set(
+    folder: Path,
+    count: int = 8,
+    *,
+    size: tuple[int, int] = (64, 96),
+    seed: int = 0,
+    splits: bool = True,
+    names: tuple[str, ...] = NAMES,
+) -> Dataset:
+    """Pictures with none, one or two filled rectangles of class colours, as PNG.
+
+    The last quarter is the split "val". The first training picture shows nothing.
+    """
+    random = np.random.default_rng(seed)
+    height, width = size
+    rows: dict[str, list[Any]] = {key: [] for key in ("image", "class_id", "x1", "y1", "x2", "y2")}
+    paths = []
+    for i in range(count):
+        image = grey(random, height, width)
+        for half in range(0 if i == 0 else 1 + i % 2):
+            name = int(random.integers(len(names)))
+            w, h = int(random.integers(16, width // 2 - 4)), int(random.integers(16, height - 6))
+            x = half * width // 2 + int(random.integers(0, width // 2 - w))
+            y = int(random.integers(0, height - h))
+            image[y : y + h, x : x + w] = COLOURS[names[name]]
+            values = (i, name, x, y, x + w, y + h)
+            for key, value in zip(rows, values, strict=True):
+                rows[key].append(value)
+        path = folder / "images" / f"{i:03}.png"
+        write_image(path, image)
+        paths.append(str(path))
+    images: dict[str, Any] = {"path": paths, "width": [width] * count, "height": [height] * count}
+    if splits:
+        held = max(1, count // 4)
+        images["split"] = ["train"] * (count - held) + ["val"] * held
+    return Dataset(images, rows, names, root=str(folder))
+
+
+def classes_folder(
+    folder: Path,
+    counts: dict[str, int] | None = None,
+    *,
+    side: int = 40,
+    seed: int = 0,
+    splits: tuple[str, ...] = ("train", "val"),
+) -> Path:
+    """Class folders in split folders; a picture is noise around the colour of its class."""
+    random = np.random.default_rng(seed)
+    for split in splits:
+        for name, count in (counts or {"red": 6, "green": 6}).items():
+            for i in range(count if split == "train" else min(count, 2)):
+                noise = random.normal(COLOURS[name], 40, (side, side, 3))
+                image = np.clip(noise, 0, 255).astype(np.uint8)
+                write_image(folder / split / name / f"{i}.png", image)
+    return folder
+
+
+class Notes:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.done: list[tuple[int, int]] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+    def steps(self, done: int, total: int, about: str) -> None:
+        self.done.append((done, total))
