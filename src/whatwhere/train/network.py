@@ -12,7 +12,7 @@ from whatwhere.train.config import TrainConfig
 from whatwhere.train.detection_loss import DetectionLoss
 from whatwhere.train.models.classifier import Classifier
 from whatwhere.train.models.yolo import Yolo
-from whatwhere.train.samples import Batch
+from whatwhere.train.samples import NO_CLASS, Batch
 
 
 class Network(Protocol):
@@ -35,7 +35,8 @@ def build(config: TrainConfig, classes: int) -> nn.Module:
     if config.task == "detect":
         net = Yolo(classes, config.backbone, width=config.width_head, **options)
     else:
-        net = Classifier(classes, config.backbone, **options)
+        size = (config.height, config.width) if config.height else None
+        net = Classifier(classes, config.backbone, size=size, **options)
     return net.to(memory_format=torch.channels_last)
 
 
@@ -69,7 +70,14 @@ class Step(nn.Module):
         logits = self.net(batch.images)["logits"].float()
         if self._task == "classify":
             assert batch.classes is not None
-            loss = functional.cross_entropy(logits, batch.classes, label_smoothing=self._smoothing)
+            total = functional.cross_entropy(
+                logits,
+                batch.classes,
+                ignore_index=NO_CLASS,
+                reduction="sum",
+                label_smoothing=self._smoothing,
+            )
+            loss = total / (batch.classes != NO_CLASS).sum().clamp(min=1)
         else:
             assert batch.present is not None
             assert batch.known is not None

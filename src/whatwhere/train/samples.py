@@ -21,6 +21,9 @@ from whatwhere.types import Image
 
 Progress = Callable[[int, int], None]
 
+NO_CLASS = -100
+"""In place of a class id where there is none; PyTorch's losses pass over it."""
+
 
 class Pictures:
     """Training pictures at working size: decoded once, kept in memory up to a limit.
@@ -92,7 +95,7 @@ class Batch:
     Args:
         images: uint8 (N, H, W, 3), RGB.
         boxes: for "detect".
-        classes: int64 (N,) for "classify".
+        classes: int64 (N,) for "classify"; `NO_CLASS` where nothing is known.
         present: float32 (N, C) of 0 and 1 for "multilabel", and `known` bool (N, C).
     """
 
@@ -215,7 +218,7 @@ class Samples:
         if self.config.task == "detect":
             return Batch(images, boxes=_box_targets(made))
         if self.config.task == "classify":
-            return Batch(images, classes=torch.tensor([int(s.classes[0]) for s in made]))
+            return Batch(images, classes=torch.tensor([_single(sample) for sample in made]))
         present = torch.zeros(len(made), self._classes)
         known = torch.ones(len(made), self._classes, dtype=torch.bool)
         for i, sample in enumerate(made):
@@ -228,7 +231,8 @@ class Samples:
 
     def epoch(self, epoch: int, steps: int, use_mosaic: bool) -> Iterator[Batch]:
         """The batches of an epoch, made by threads a few ahead of their use."""
-        size = min(self.config.batch, len(self))
+        # A batch of one can leave batch norms a single value, so a lone picture comes twice.
+        size = min(self.config.batch, max(2, len(self)))
         order = np.resize(self.order(epoch), steps * size)
         with ThreadPoolExecutor(self.config.workers) as pool:
             ahead: list[Future[Batch]] = []
@@ -246,6 +250,12 @@ def _known(data: Dataset, column: str) -> NDArray[np.bool_] | None:
     from whatwhere.metrics.partial import known_pairs
 
     return known_pairs(data, column)  # type: ignore[arg-type]
+
+
+def _single(sample: Sample) -> int:
+    """The class of a picture; `NO_CLASS` if it has no label or one that is to be ignored."""
+    classes = sample.classes[~sample.ignore]
+    return int(classes[0]) if classes.size else NO_CLASS
 
 
 def _box_targets(samples: list[Sample]) -> BoxTargets:

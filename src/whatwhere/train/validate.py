@@ -33,6 +33,7 @@ class Validation:
         self._prepare = spec.preprocess.build()
         self._kept: dict[int, tuple[Image, Geometry]] = {}
         self._room = limit
+        self.unreadable: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self.data)
@@ -43,7 +44,8 @@ class Validation:
             return self._kept[i]
         try:
             made = self._prepare(read_image(self.data.paths[i]))
-        except ImageError:
+        except ImageError as error:
+            self.unreadable[i] = str(error)
             return None
         if self._room >= made[0].nbytes:
             self._room -= made[0].nbytes

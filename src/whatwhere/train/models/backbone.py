@@ -27,6 +27,8 @@ from whatwhere.errors import TrainError
 from whatwhere.train.depthwise import depthwise_conv
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
+LEVELS = (8, 16, 32)
+"""Strides of the feature levels that a detector uses."""
 # Its ImageNet weights come with the base install; see `runtime.shipped`.
 _INSTALLED = {"tf_efficientnet_lite0": "imagenet-lite0"}
 
@@ -41,6 +43,8 @@ class Backbone:
         channels, strides: of each feature level; empty for a classifier.
         source: where its weights come from.
         license: SPDX expression of those weights, "" if random.
+        probe: (height, width) of a dummy picture that the network can be run on.
+        classes: how many classes its weights were trained for.
     """
 
     net: nn.Module
@@ -50,24 +54,40 @@ class Backbone:
     strides: tuple[int, ...] = ()
     source: str = "random"
     license: str = ""
+    probe: tuple[int, int] = (64, 64)
+    classes: int = 0
 
 
-def create_backbone(name: str, *, pretrained: bool = True, **options: Any) -> Backbone:
+def create_backbone(
+    name: str,
+    *,
+    pretrained: bool = True,
+    levels: tuple[int, ...] = (),
+    size: tuple[int, int] | None = None,
+    **options: Any,
+) -> Backbone:
     """A timm network by name.
 
     Args:
         name: such as "tf_efficientnet_lite0" or "resnet50.a1_in1k".
         pretrained: ImageNet weights, from an installed package or timm's hub.
-        options: for `timm.create_model`, such as `num_classes` or `features_only`.
+        levels: strides of the feature levels to give; without any, a classifier is made.
+        size: (height, width) of the input, for networks that are built for one size.
+        options: for `timm.create_model`, such as `num_classes`.
 
     Raises:
-        TrainError: the name is unknown or its weights cannot be had.
+        TrainError: the name is unknown, its weights cannot be had, or it has no such levels.
     """
     installed = _INSTALLED.get(name) if pretrained else None
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5] or [DEFAULT_BACKBONE, "resnet18"]
         raise TrainError(f"unknown backbone {name!r}: did you mean {', '.join(near)}?")
+    if levels:
+        options |= {"features_only": True, "out_indices": _level_indices(name, levels)}
+    probe = (64, 64)
     try:
+        if size is not None and _fixed_size(name):
+            options["img_size"] = probe = size
         net = timm.create_model(name, pretrained=pretrained and installed is None, **options)
     except Exception as error:  # the hub client has many kinds of errors
         raise TrainError(
@@ -81,7 +101,7 @@ def create_backbone(name: str, *, pretrained: bool = True, **options: Any) -> Ba
         source, licence = f"ImageNet weights of {installed}", "Apache-2.0"
     elif pretrained:
         source, licence = f"timm {name}", str(config.get("license") or "unknown")
-    info: Any = getattr(net, "feature_info", None) if options.get("features_only") else None
+    info: Any = net.feature_info if levels else None
     return Backbone(
         net,
         tuple(config["mean"]),
@@ -90,7 +110,32 @@ def create_backbone(name: str, *, pretrained: bool = True, **options: Any) -> Ba
         tuple(info.reduction()) if info else (),
         source,
         licence,
+        probe,
+        int(config.get("num_classes") or 0),
     )
+
+
+def _fixed_size(name: str) -> bool:
+    """Whether a network is built for one size of input, as most transformers are."""
+    config: Any = timm.get_pretrained_cfg(name)
+    return bool(config is not None and config.fixed_input_size)
+
+
+def _level_indices(name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
+    """Which of a network's feature levels have these strides."""
+    try:
+        # Without memory for weights: only its description is wanted.
+        with torch.device("meta"):
+            info: Any = timm.create_model(name, features_only=True).feature_info
+        strides = list(info.reduction())
+        # The last level of a stride has seen most.
+        return tuple(len(strides) - 1 - strides[::-1].index(level) for level in levels)
+    except Exception as error:  # each architecture fails in its own way
+        wanted = ", ".join(map(str, levels))
+        raise TrainError(
+            f"the backbone {name!r} does not give feature maps of strides {wanted}, which a"
+            f" detector needs: use --backbone {DEFAULT_BACKBONE} or another convolutional network"
+        ) from error
 
 
 def _load_installed(net: nn.Module, shipped: str) -> None:
@@ -128,7 +173,7 @@ class _Seen:
     follows: str | None
 
 
-def _run(net: nn.Module, size: int = 64) -> list[_Seen]:
+def _run(net: nn.Module, size: tuple[int, int]) -> list[_Seen]:
     """The leaf modules in the order in which they run, with the convolution each one follows."""
     seen: list[_Seen] = []
     # Tensors are kept alive while the hooks run, so that ids stay unique.
@@ -139,7 +184,7 @@ def _run(net: nn.Module, size: int = 64) -> list[_Seen]:
         if not isinstance(output, Tensor):
             return
         source = producers.get(id(inputs[0])) if inputs else None
-        reduction = size / output.shape[-1] if output.ndim == 4 else float("inf")
+        reduction = size[1] / output.shape[-1] if output.ndim == 4 else float("inf")
         seen.append(_Seen(names[module], module, reduction, source[0] if source else None))
         producers[id(output)] = (names[module], output)
 
@@ -153,7 +198,7 @@ def _run(net: nn.Module, size: int = 64) -> list[_Seen]:
     net.eval()
     try:
         with torch.no_grad():
-            net(torch.zeros(1, 3, size, size))
+            net(torch.zeros(1, 3, *size))
     finally:
         for handle in handles:
             handle.remove()
@@ -161,9 +206,15 @@ def _run(net: nn.Module, size: int = 64) -> list[_Seen]:
     return seen
 
 
-def freeze_early(net: nn.Module, max_stride: int = 4) -> None:
-    """Stop training of all layers that run before the first feature map beyond `max_stride`."""
-    for step in _run(net):
+def freeze_early(net: nn.Module, max_stride: int = 4, *, probe: tuple[int, int] = (64, 64)) -> None:
+    """Stop training of all layers that run before the first feature map beyond `max_stride`.
+
+    Args:
+        net: from timm.
+        max_stride: input pixels per step of a feature map.
+        probe: (height, width) of a dummy picture to run it on.
+    """
+    for step in _run(net, probe):
         if step.reduction > max_stride:
             return
         step.module.requires_grad_(False)
@@ -208,15 +259,19 @@ class ConvScale(nn.Module):
         )
 
 
-def fold_norms(net: nn.Module) -> int:
+def fold_norms(net: nn.Module, *, probe: tuple[int, int] = (64, 64)) -> int:
     """Freeze every batch norm and fold those that directly follow a convolution.
+
+    Args:
+        net: from timm; changed in place.
+        probe: (height, width) of a dummy picture to run it on.
 
     Returns:
         How many were folded; the others stay, in evaluation mode for good.
     """
     modules = dict(net.named_modules())
     folded = 0
-    for step in _run(net):
+    for step in _run(net, probe):
         norm = step.module
         conv = modules.get(step.follows or "")
         if not isinstance(norm, nn.BatchNorm2d) or not isinstance(conv, nn.Conv2d):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatwhere.train.models.backbone import (
+    LEVELS,
     ScalePixels,
     create_backbone,
     fold_norms,
@@ -111,9 +112,7 @@ class Yolo(nn.Module):
         freeze: bool = True,
     ) -> None:
         super().__init__()
-        made = create_backbone(
-            backbone, pretrained=pretrained, features_only=True, out_indices=(2, 3, 4)
-        )
+        made = create_backbone(backbone, pretrained=pretrained, levels=LEVELS)
         self.source, self.license = made.source, made.license
         self.strides = made.strides
         self.scale = ScalePixels(made.mean, made.std)
