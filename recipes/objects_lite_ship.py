@@ -25,8 +25,9 @@ MODELS = Path(__file__).parents[1] / "src" / "whatwhere" / "models"
 
 CARD = """# objects-lite
 
-Where everyday objects are, as one of 12 kinds: {names}. {parameters:.1f} million parameters,
-{height} x {width} px, {megabytes:.1f} MB (weights stored as float16).
+Where everyday objects are, as one of 12 kinds: person, vehicle, outdoor, animal, accessory,
+sports, kitchen, food, furniture, electronic, appliance, indoor. {parameters:.1f} million
+parameters, {height} x {width} px, {megabytes:.1f} MB (weights stored as float16).
 
 A first detector: small, and trained on little data that people labelled. It finds large and
 plain objects; it misses many small ones and mistakes one kind for another. Look at the scores
@@ -42,7 +43,11 @@ Apache-2.0. Trained by `whatwhere train` from the ImageNet weights of
     python recipes/objects_lite_ship.py RUN SHARED_DATA
 
 Architecture `{architecture}`; {epochs} epochs in {minutes:.0f} minutes on two CPU cores. Data
-digest `{digest}`; every setting stands in the file's spec (`whatwhere models show objects-lite`).
+digest:
+
+    {digest}
+
+Every setting stands in the file's spec: `whatwhere models show objects-lite`.
 
 ## Data
 
@@ -136,7 +141,6 @@ def main() -> None:
     seconds = run.seconds
     assert spec.data is not None
     card = CARD.format(
-        names=", ".join(SUPER),
         parameters=target.stat().st_size / 2e6,
         height=spec.preprocess.size[0],
         width=spec.preprocess.size[1],
