@@ -201,3 +201,29 @@ def test_golden_coco_numbers(run: Run, shared: Path) -> None:
     assert (row["task"], row["images"]) == ("detect", 100)
     assert round(row["AP"], 4) == 0.5036
     assert round(row["ARl"], 4) == 0.5537
+
+
+def test_only_what_a_run_held_out(place: Path, run: Run) -> None:
+    write_data(place / "all", ("train",))
+    for folder in (place / "all" / "train").iterdir():
+        folder.rename(place / "all" / folder.name)
+    (place / "all" / "train").rmdir()
+    folder = write_model(place / "runs" / "one" / "model.onnx").parent
+    (folder / "config.json").write_text(json.dumps({"data": str(place / "all"), "format": None}))
+    (folder / "validation.txt").write_text("red/0.png\nblue/1.png\n")
+    outcome = run("evaluate", "runs/one", "--json")
+    assert outcome.status == 0
+    assert json.loads(outcome.out)["images"] == 2
+    assert "only the 2 pictures of 6 that the run did not train on" in outcome.err
+    everything = run("evaluate", "runs/one", "--json", "--split", "all")
+    assert json.loads(everything.out)["images"] == 6
+
+
+def test_a_list_of_held_out_pictures_that_are_gone(place: Path, run: Run) -> None:
+    write_data(place / "all", ("train",))
+    folder = write_model(place / "runs" / "one" / "model.onnx").parent
+    settings = {"data": str(place / "all" / "train"), "format": None}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "validation.txt").write_text("red/99.png\n")
+    outcome = run("evaluate", "runs/one", "--json")
+    assert json.loads(outcome.out)["images"] == 6

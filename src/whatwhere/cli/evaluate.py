@@ -137,6 +137,8 @@ def _evaluate(
         format = format or trained_format
         _say(f"data: {place} (what the run was trained on)")
     dataset = read(place, format)
+    if split is None and run is not None and not {"test", "val"} & dataset.splits.keys():
+        dataset = _held_out(dataset, run)
     part = _choose(dataset, split)
     with _progress(len(dataset) if part is None else dataset.splits[part]) as progress:
         result = evaluate(
@@ -170,6 +172,19 @@ def _choose(data: Dataset, wanted: str | None) -> str | None:
             return name
     _say(f"split: all {len(data)} pictures (the data has neither test nor val)")
     return None
+
+
+def _held_out(data: Dataset, run: Path) -> Dataset:
+    """The pictures that a run did not train on, if it kept a list and they are all here."""
+    file = run / "validation.txt"
+    if not file.is_file():
+        return data
+    row_of = {name: row for row, name in enumerate(data.relative_paths())}
+    names = file.read_text(encoding="utf-8").splitlines()
+    if not names or not all(name in row_of for name in names):
+        return data
+    _say(f"only the {len(names)} pictures of {len(data)} that the run did not train on")
+    return data.select([row_of[name] for name in names])
 
 
 def newest_run(folder: Path) -> Path | None:

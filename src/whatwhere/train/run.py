@@ -45,6 +45,8 @@ from whatwhere.train.validate import Validation
 
 MODEL = "model.onnx"
 REPORT = "report.html"
+HELD_OUT = "validation.txt"
+"""Pictures that were held out where the data has no validation split, one a line."""
 
 
 class Silent:
@@ -131,17 +133,25 @@ def train_model(
         listener.note(f"left out of training: {error}")
     validation = Validation(validation_data, spec, config.cache * 2**20 // 4)
     write_atomic(target / CONFIG, json.dumps(config.to_dict() | about, indent=2) + "\n")
-    state = fit(
-        net,
-        samples,
-        validation,
-        config,
-        fabric,
-        target,
-        listener,
-        started=started,
-        resume=resume,
-    )
+    if about["held_out"]:
+        # So that `evaluate` can score the pictures that training has not seen.
+        write_atomic(target / HELD_OUT, "\n".join(validation_data.relative_paths()) + "\n")
+    try:
+        state = fit(
+            net,
+            samples,
+            validation,
+            config,
+            fabric,
+            target,
+            listener,
+            started=started,
+            resume=resume,
+        )
+    except KeyboardInterrupt:
+        if (target / CHECKPOINT).is_file():
+            listener.note(f"stopped; go on with  whatwhere train --resume {target}")
+        raise
     for error in validation.unreadable.values():
         listener.note(f"scored as if nothing was found in it: {error}")
     del samples, validation
