@@ -38,6 +38,8 @@ METRICS = "metrics.csv"
 
 # Share of the time that validation may take before it is done less often than each epoch.
 _VALIDATION_SHARE = 0.08
+# Share of the budget after which a trial of slow steps is cut short.
+_TRIAL_SHARE = 0.1
 # A budget is planned a little short, since machines slow down and the export comes after.
 _RESERVE = 0.04
 
@@ -220,11 +222,13 @@ def _plan(
         loss, _ = step_module(batch.to(fabric.device))
         fabric.backward(loss)
         times.append(time.monotonic() - begin)
+        if len(times) >= 3 and sum(times) > _TRIAL_SHARE * config.budget:
+            break
         begin = time.monotonic()
     net.zero_grad(set_to_none=True)
     net.load_state_dict(before)
     # The first steps build kernels; the optimiser and the average come on top.
-    step_time = 1.05 * statistics.median(times[4:])
+    step_time = 1.05 * statistics.median(times[len(times) // 2 :])
     begin = time.monotonic()
     net.eval()
     part = Validation(
