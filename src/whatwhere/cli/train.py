@@ -58,6 +58,25 @@ def train(
     """Train a model on labelled pictures and export it."""
     if (data is None) == (resume is None):
         raise UsageError("give either the data to train on, or --resume with the folder of a run")
+    if resume is not None:
+        given = {
+            "--task": task,
+            "--budget": budget,
+            "--epochs": epochs,
+            "--backbone": backbone,
+            "--size": size,
+            "--batch": batch,
+            "--seed": seed or None,
+            "--out": out,
+            "--format": format,
+            "--device": None if device == "auto" else device,
+            "--set": settings or None,
+        }
+        if extra := [name for name, value in given.items() if value is not None]:
+            raise UsageError(
+                f"{', '.join(extra)} cannot be given with --resume: a run goes on with the"
+                " settings that it began with"
+            )
     pairs = [_pair(text) for text in settings or []]
     train_api = _train_package()
     with _listener() as listener:

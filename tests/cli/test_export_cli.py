@@ -1,0 +1,79 @@
+"""The command `whatwhere export`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from command_line import Run, sentence
+from train_data import TINY_RESNET, classes_folder
+from whatwhere.runtime import read_spec
+from whatwhere.train import TrainConfig
+from whatwhere.train.run import train_model
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = classes_folder(folder / "data")
+    config = replace(
+        TrainConfig.for_task("classify"),
+        backbone=TINY_RESNET,
+        pretrained=False,
+        size=32,
+        batch=4,
+        epochs=1,
+    )
+    return train_model(data, config, folder / "run").folder
+
+
+def test_half_precision(trained: Path, run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "half.onnx"
+    outcome = run("export", trained, "--fp16", "--out", out, "--name", "colours")
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.startswith(f"{out}: ")
+    assert "MB" in outcome.out
+    assert outcome.err == ""
+    whole = trained / "model.onnx"
+    assert out.stat().st_size < 0.65 * whole.stat().st_size
+    assert read_spec(out).name == "colours"
+    assert read_spec(whole).name == "run"
+    answer = run("predict", trained.parent / "data" / "val", "--model", out, "--json")
+    assert answer.status == 0, answer.err
+    assert len(answer.rows) == 4
+
+
+def test_json_and_the_usual_place(trained: Path, run: Run) -> None:
+    before = read_spec(trained / "model.onnx")
+    outcome = run("export", trained, "--json")
+    assert outcome.status == 0, outcome.err
+    (row,) = outcome.rows
+    assert row["model"] == str(trained / "model.onnx")
+    assert row["metrics"] == dict(before.metrics)
+    assert row["parity"]["scores"] <= 1e-4
+    assert read_spec(trained / "model.onnx") == before
+
+
+def test_misuse(trained: Path, run: Run, tmp_path: Path) -> None:
+    sentence(run("export"), "export --help")
+    sentence(run("export", tmp_path / "none"), str(tmp_path / "none"), "whatwhere train")
+    sentence(run("export", trained / "model.onnx"), "not the folder of a training run")
+    (tmp_path / "file").write_text("x", "utf-8")
+    out = tmp_path / "file" / "model.onnx"
+    sentence(run("export", trained, "--out", out), "cannot be written")
+
+
+def test_data_that_are_gone(run: Run, tmp_path: Path, trained: Path) -> None:
+    import json
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    values = json.loads((folder / "config.json").read_text("utf-8"))
+    values["data"] = str(tmp_path / "gone")
+    (folder / "config.json").write_text(json.dumps(values), "utf-8")
+    sentence(run("export", folder, "--out", tmp_path / "out.onnx"), str(tmp_path / "gone"))
+    assert not (tmp_path / "out.onnx").exists()
