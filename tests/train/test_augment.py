@@ -78,6 +78,14 @@ def test_place_at_scale_one_copies_the_pixels() -> None:
     assert np.array_equal(moved.image[:86, 7:], given_sample.image[4:, :113])
 
 
+def test_place_knows_where_pixel_centres_are() -> None:
+    """A ramp of 8 a pixel, four times as large: 2 a pixel, from centre to centre."""
+    ramp = (8 * np.arange(24, dtype=np.uint8))[None, :, None].repeat(24, 0).repeat(3, 2)
+    empty = Sample(ramp, np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, bool))
+    made = place(empty, blank((96, 96)), (4.0, 4.0), (0.0, 0.0)).image[48, 8:88, 0]
+    np.testing.assert_allclose(made, 2 * np.arange(8, 88) - 3, atol=1)
+
+
 def test_what_is_left_of_an_object_decides_what_it_is() -> None:
     """Much of it: an example. A rest: neither example nor background. Nothing: gone."""
     box = (20, 10, 70, 60)
