@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.images import write_image
+from whatwhere.train.config import TrainConfig
+from whatwhere.types import Task
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
 NAMES = tuple(COLOURS)
@@ -93,3 +97,41 @@ class Notes:
 
     def steps(self, done: int, total: int, about: str) -> None:
         self.done.append((done, total))
+
+
+def labelled(
+    paths: list[str], classes: list[int], splits: list[str | None] | None = None
+) -> Dataset:
+    """A set for "classify": one class a picture."""
+    images: dict[str, Any] = {"path": paths}
+    if splits is not None:
+        images["split"] = splits
+    labels = {"image": list(range(len(classes))), "class_id": classes}
+    return Dataset(images, labels, NAMES, task="classify")
+
+
+def same_runs(one: Path, two: Path) -> bool:
+    """Whether two runs ended with the same weights and the same numbers, bit by bit."""
+    return all(
+        (one / name).read_bytes() == (two / name).read_bytes()
+        for name in ("model.safetensors", "metrics.csv")
+    )
+
+
+def metric_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def quick_config(task: Task, **changes: Any) -> TrainConfig:
+    """The quickest training there is: a tiny network, 32 pixels, one epoch."""
+    plain = {
+        "backbone": TINY if task == "detect" else TINY_RESNET,
+        "pretrained": False,
+        "width_head": 16,
+        "size": 32,
+        "epochs": 1,
+        "batch": 4,
+        "precision": "32-true",
+    }
+    return replace(TrainConfig.for_task(task), **(plain | changes))

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
+import whatwhere.train.run as run_module
 from docs_data import make_workshop
 from train_data import TINY, TINY_RESNET
 from whatwhere.train.config import TrainConfig
+from whatwhere.train.loop import State
 from whatwhere.train.run import Run, train_model
+
+Fit = Callable[..., State]
 
 DETECTOR = replace(
     TrainConfig.for_task("detect"),
@@ -63,3 +70,14 @@ def classifier(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A classifier of 64 x 64 pixels, trained for four epochs of three steps."""
     folder = tmp_path_factory.mktemp("runs") / "classifier"
     return train_model(workshop / "animals", CLASSIFIER, folder)
+
+
+@pytest.fixture
+def fit(monkeypatch: pytest.MonkeyPatch) -> Fit:
+    """`train_model` without the export at its end, which takes most of the time."""
+
+    def stop(net: nn.Module, spec: Any, state: State, *rest: Any) -> State:
+        return state
+
+    monkeypatch.setattr(run_module, "finish", stop)
+    return train_model  # type: ignore[return-value]
