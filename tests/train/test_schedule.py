@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from whatwhere.train.schedule import Average, Plan, learning_rate
+from whatwhere.train.schedule import Average, Plan, learning_rate, warmup_share
 
 
 @given(st.integers(1, 40), st.integers(1, 40))
@@ -60,6 +60,15 @@ def test_the_rate_rises_then_falls_without_a_jump(warmup: float) -> None:
         max(abs(a - b) for a, b in itertools.pairwise(rates))
         <= max(1e-3 / warmup, 1e-3 * 1.6 / (1 - warmup)) * 1.01
     )
+
+
+def test_short_runs_warm_up_for_fifty_steps() -> None:
+    assert warmup_share(0.05, 10_000) == 0.05
+    assert warmup_share(0.05, 1000) == 0.05
+    assert warmup_share(0.05, 500) == 0.1
+    assert warmup_share(0.05, 20) == 0.3
+    assert warmup_share(0.5, 20) == 0.5
+    assert warmup_share(0.0, 20) == 0.0
 
 
 def test_without_warmup_the_rate_starts_at_its_peak() -> None:

@@ -32,7 +32,8 @@ class TrainConfig:
         rate: peak learning rate of new layers.
         backbone_rate: of the pretrained backbone, as a share of `rate`.
         weight_decay: of AdamW, on convolution and linear weights only.
-        warmup: share of all steps in which the rate rises.
+        warmup: share of all steps in which the rate rises; in short runs 50 steps, up to 0.3
+            of all. 0 for none.
         smoothing: label smoothing of "classify".
         clip: largest norm of the gradient.
         mosaic: chance that a detector's sample is made of four pictures.

@@ -29,7 +29,7 @@ from whatwhere.train.checkpoint import (
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.network import Step, parameter_groups
 from whatwhere.train.samples import Samples
-from whatwhere.train.schedule import Average, Plan, learning_rate
+from whatwhere.train.schedule import Average, Plan, learning_rate, warmup_share
 from whatwhere.train.validate import Validation
 
 CHECKPOINT = "last.ckpt"
@@ -63,6 +63,7 @@ class State:
         epoch: epochs done.
         every: validate after each so many epochs.
         best, best_epoch: the best value of the primary metric so far, and when.
+        warmup: share of the run in which the rate rises.
         elapsed: seconds spent, over all sittings.
         rows: of `metrics.csv`.
     """
@@ -72,6 +73,7 @@ class State:
     every: int = 1
     best: float = -1.0
     best_epoch: int = 0
+    warmup: float = 0.05
     elapsed: float = 0.0
     rows: list[dict[str, float]] = field(default_factory=list)
 
@@ -87,6 +89,7 @@ class State:
             "every": self.every,
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "warmup": self.warmup,
             "elapsed": self.elapsed,
             "rows": self.rows,
         }
@@ -138,6 +141,7 @@ def fit(
         started -= state.elapsed
     else:
         state = _plan(step_module, net, samples, validation, config, fabric, started, listener)
+        state.warmup = warmup_share(config.warmup, state.plan.total)
     plan = state.plan
     sitting = state.epoch, time.monotonic()
 
@@ -149,7 +153,7 @@ def fit(
         losses: dict[str, float] = {}
         use_mosaic = plan.progress < config.mosaic_until
         for batch in samples.epoch(state.epoch, plan.steps_per_epoch, use_mosaic):
-            rate = config.rate * learning_rate(plan.progress, config.warmup)
+            rate = config.rate * learning_rate(plan.progress, state.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["share"]
             loss, parts = step_module(batch.to(fabric.device))

@@ -36,6 +36,19 @@ class Plan:
         self.step += 1
 
 
+def warmup_share(asked: float, total: int) -> float:
+    """Share of `total` steps in which the rate rises: at least 50 of them in a short run.
+
+    Adam's first steps are as large as its rate, whatever the gradient. After too few of them
+    at small rates, the frozen norms of a pretrained network were seen to let all features die.
+
+    Args:
+        asked: share from the settings; 0 for no warm-up at all.
+        total: steps of the run.
+    """
+    return asked and max(asked, min(0.3, 50 / total))
+
+
 def learning_rate(progress: float, warmup: float) -> float:
     """Share of the peak rate: a straight rise during `warmup`, then half a cosine to 1 %."""
     if progress < warmup:
