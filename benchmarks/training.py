@@ -60,9 +60,7 @@ def fcos(data: ww.Dataset, budget: float) -> dict[str, Any]:
 
         def __init__(self) -> None:
             super().__init__()
-            made = create_backbone(
-                "tf_efficientnet_lite0", features_only=True, out_indices=(2, 3, 4)
-            )
+            made = create_backbone("tf_efficientnet_lite0", levels=(8, 16, 32))
             self.net = made.net
             self.pyramid = FeaturePyramidNetwork(list(made.channels), self.out_channels)
 
@@ -170,6 +168,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = ours(arguments.work, data, arguments.budget, Path(folder))
         results.append(("whatwhere", ww.__version__, made))
+        print(made, file=sys.stderr, flush=True)
     if arguments.peer and arguments.work == "bccd":
         made = fcos(data, parse_budget(arguments.budget))
         results.append(("torchvision FCOS", version("torchvision"), made))
