@@ -20,7 +20,8 @@ EVERY = sorted(formats())
 
 def sample(name: str, folder: Path) -> Dataset:
     """A data set that the format can hold."""
-    return classification(folder) if name == "folders" else detection(folder)
+    tasks = formats()[name].TASKS
+    return detection(folder) if "detect" in tasks else classification(folder)
 
 
 def rows(dataset: Dataset) -> list[Any]:
@@ -57,7 +58,7 @@ def test_a_format_module_has_all_its_parts(name: str) -> None:
 def test_round_trip(name: str, tmp_path: Path) -> None:
     before = sample(name, tmp_path)
     lost = before.write(tmp_path / "copy", name)
-    assert not [finding for finding in lost if finding.severity != "info"]
+    assert {finding.kind for finding in lost} <= {"lost-column"}
     after = read(tmp_path / "copy")
     assert after.format == name
     assert after.findings == ()

@@ -13,6 +13,7 @@ from whatwhere.data.findings import Finding
 from whatwhere.data.formats._files import probe_all
 from whatwhere.data.tables import BOX
 from whatwhere.errors import ImageError
+from whatwhere.images import picture_exists
 
 
 def check(dataset: Dataset) -> list[Finding]:
@@ -37,7 +38,7 @@ def _pictures(dataset: Dataset) -> list[Finding]:
         names, dataset.paths, sizes, probe_all(dataset.paths), strict=True
     ):
         if isinstance(answer, ImageError):
-            if name not in known and not (absent and not Path(path).exists()):
+            if name not in known and not (absent and not picture_exists(path)):
                 found.append(Finding("unreadable-image", str(answer), name, "error"))
         elif None not in size and tuple(size) != answer:
             hint = ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -18,6 +18,7 @@ from whatwhere.data.findings import Finding
 from whatwhere.data.splitting import split_rows
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table
 from whatwhere.errors import UsageError
+from whatwhere.images import shown_path
 from whatwhere.types import Boxes, Labels, Task
 
 
@@ -51,7 +52,10 @@ class Dataset:
         format: short name of the format.
         recognised: one phrase that says what the format was recognised by.
         task: by default read off the rows.
-        category_ids: COCO's category id of each name; empty if the format has none.
+        category_ids: the format's own number of each name; empty if it has none.
+        class_info: what else is known of a class, by its name: {"cat": {"supercategory":
+            "animal", "mid": "/m/01yrx"}}.
+        info: what is known of the whole: licences, description, hierarchy of classes.
     """
 
     def __init__(
@@ -67,6 +71,8 @@ class Dataset:
         recognised: str = "",
         task: Task | None = None,
         category_ids: Sequence[int] = (),
+        class_info: Mapping[str, Mapping[str, Any]] | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         self.images = table(images, IMAGE_COLUMNS)
         self.labels = table(labels, LABEL_COLUMNS).sort("image", maintain_order=True)
@@ -75,6 +81,8 @@ class Dataset:
         self.source, self.root = source, root
         self.format, self.recognised = format, recognised
         self.category_ids = tuple(category_ids)
+        self.class_info = {name: dict(known) for name, known in (class_info or {}).items()}
+        self.info = dict(info or {})
         self._task: Task | None = task
         if self.labels.height:
             last = int(self.labels["image"][-1])
@@ -168,6 +176,8 @@ class Dataset:
             "recognised": self.recognised,
             "task": self.task,
             "category_ids": self.category_ids,
+            "class_info": self.class_info,
+            "info": self.info,
         }
         return Dataset(images, labels, self.names, **(kept | changes))
 
@@ -257,14 +267,15 @@ class Dataset:
 
     def relative_paths(self) -> list[str]:
         """Name of each picture from the data set's folder, with forward slashes."""
+        paths = [shown_path(path) for path in self.paths]
         if not self.root:
-            return [Path(path).as_posix() for path in self.paths]
+            return [Path(path).as_posix() for path in paths]
         start = self.root.rstrip("/\\") + os.sep
         return [
             (
                 path[len(start) :] if path.startswith(start) else os.path.relpath(path, self.root)
             ).replace(os.sep, "/")
-            for path in self.paths
+            for path in paths
         ]
 
     def digest(self) -> str:
@@ -309,15 +320,23 @@ class Dataset:
 
         return check(self)
 
-    def write(self, folder: str | os.PathLike[str], format: str) -> tuple[Finding, ...]:
-        """Write the data set to a new folder, pictures included; whole or not at all.
+    def write(
+        self,
+        folder: str | os.PathLike[str],
+        format: str,
+        *,
+        pictures: Literal["copy", "link", "reference", "none"] = "copy",
+    ) -> tuple[Finding, ...]:
+        """Write the data set to a new folder; whole or not at all.
 
         Args:
             folder: must not exist, or be empty.
-            format: "coco", "folders", "voc" or "yolo".
+            format: such as "coco"; `whatwhere.data.formats.formats()` has all of them.
+            pictures: "copy" the files; hard "link" them (a copy where the file system cannot);
+                "reference" the originals by symbolic links; or write "none", labels only.
 
         Returns:
-            What the format cannot hold, so is not in the copy.
+            What the format cannot hold, so is not in the copy: one finding a column.
 
         Raises:
             UsageError: the folder has content, or the format is unknown or for another task.
@@ -325,4 +344,4 @@ class Dataset:
         """
         from whatwhere.data.formats import write
 
-        return write(self, folder, format)
+        return write(self, folder, format, pictures)

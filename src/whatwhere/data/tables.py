@@ -18,11 +18,19 @@ IMAGE_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.Int64,
     "labelled": pl.List(pl.String),
     "complete": pl.List(pl.String),
+    "extra": pl.String,
 }
-"""Columns of `Dataset.images`; `id` is COCO's image id.
+"""Columns of `Dataset.images`.
 
-`complete` lists the classes of which every object in the picture is labelled, `labelled`
-those that were looked for at all; null means all classes of the data set.
+- path: absolute; `file!/offset+length/name` for a picture inside a file (`images.members`).
+- width, height: pixels after EXIF turning; null if not known.
+- split: "train", "val", "test" or another name; null for none.
+- group: what must not be divided: a video, a patient, a tile's parent picture.
+- id: the format's own number of the picture (COCO's image id).
+- labelled: classes that were looked for at all; a class that is here and has no label is
+  verified to be absent. Null means all classes of the data set.
+- complete: classes of which every object in the picture is labelled; null means as labelled.
+- extra: a JSON object of what else the format says of the picture, by format name.
 """
 
 LABEL_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -35,13 +43,42 @@ LABEL_COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "ignore": pl.Boolean,
     "difficult": pl.Boolean,
     "truncated": pl.Boolean,
+    "occluded": pl.Boolean,
     "iscrowd": pl.Boolean,
     "area": pl.Float64,
     "score": pl.Float32,
     "source": pl.String,
+    "track": pl.String,
+    "segmentation": pl.String,
+    "keypoints": pl.String,
+    "attributes": pl.String,
+    "extra": pl.String,
     "record": pl.String,
 }
-"""Columns of `Dataset.labels`; `area` is COCO's own, `record` is `file:line` or `file#id`."""
+"""Columns of `Dataset.labels`; null means that the format does not say.
+
+- image: row number in `images`; class_id: position in `names`.
+- x1, y1, x2, y2: continuous pixels, origin top left, after EXIF turning; null without a box.
+- ignore: neither a miss nor, if it is found, a mistake. True for everything below that
+  a format's own rules leave out (VOC difficult, COCO crowds, KITTI DontCare).
+- difficult: hard to recognise (VOC). truncated: reaches over the picture's edge.
+- occluded: partly hidden behind something.
+- iscrowd: one box around several objects (COCO iscrowd, Open Images IsGroupOf,
+  Cityscapes groups).
+- area: the object's own, in square pixels, where it differs from the box's (COCO).
+- score: confidence 0..1; source: "human", "model" or "verified" (a model's, seen by a human).
+- track: the same object in other pictures of the group.
+- segmentation: JSON as in COCO: outlines [[x, y, ...], ...] or run lengths {counts, size}.
+- keypoints: JSON as in COCO: [x, y, visibility, ...].
+- attributes: a JSON object of what people added to a label: {"colour": "red"}.
+- extra: a JSON object of what else the format says, by format name: {"kitti": {...}}.
+- record: where it stands: `file:line` or `file#id`.
+"""
+
+SCHEMA_VERSION = 2
+"""Version of the two tables; 2 added occluded, track, the JSON columns and extra."""
+
+FLAGS = ("ignore", "difficult", "truncated", "occluded", "iscrowd")
 
 BOX = ("x1", "y1", "x2", "y2")
 

@@ -13,15 +13,31 @@ from whatwhere.images.codec import (
 )
 from whatwhere.images.files import atomic_path, write_atomic
 from whatwhere.images.headers import DEFAULT_MAX_PIXELS, ImageInfo
+from whatwhere.images.members import (
+    MAX_UNPACKED,
+    Member,
+    member,
+    picture_bytes,
+    picture_exists,
+    shown_path,
+    unpack_gzip,
+)
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
     "IMAGE_SUFFIXES",
+    "MAX_UNPACKED",
     "ImageInfo",
+    "Member",
     "atomic_path",
     "encode_image",
+    "member",
+    "picture_bytes",
+    "picture_exists",
     "probe_image",
     "read_image",
+    "shown_path",
+    "unpack_gzip",
     "write_atomic",
     "write_image",
 ]

@@ -20,6 +20,7 @@ from whatwhere.images.headers import (
     ImageInfo,
     read_header,
 )
+from whatwhere.images.members import member, picture_bytes, shown_path
 from whatwhere.types import Image
 
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
@@ -155,12 +156,14 @@ def write_image(path: str | os.PathLike[str], image: Image, quality: int = 95) -
 def _label(source: Source, name: str | None) -> str:
     if name is not None:
         return name
-    return "the picture" if isinstance(source, bytes) else os.fspath(source)
+    return "the picture" if isinstance(source, bytes) else shown_path(source)
 
 
 def _open(source: Source, label: str) -> BinaryIO:
     if isinstance(source, bytes):
         return io.BytesIO(source)
+    if member(source) is not None:
+        return io.BytesIO(picture_bytes(source))
     try:
         return Path(source).open("rb")
     except FileNotFoundError:

@@ -1,9 +1,7 @@
 """One file for each format, with its reader and its writer.
 
-A format module has `NAME`; `TITLE` for people; `recognise(path) -> str | None`, a phrase
-that says what it saw; `read(path) -> Dataset`; `write(dataset, folder) -> findings`.
-`LOOKS_FOR` completes "looked for ..." in the message for an unknown folder. Modules are
-found by their place: a new file here is a new format.
+Modules are found by their place: a new file here is a new format. What a module offers is
+said in `Format`; the checks that each goes through are in `tests/data/test_formats.py`.
 """
 
 from __future__ import annotations
@@ -17,25 +15,46 @@ from typing import Protocol, cast
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
+from whatwhere.data.formats._files import remembered_listings
+from whatwhere.data.formats._losses import lost_columns
+from whatwhere.data.formats._pictures import Pictures
 from whatwhere.errors import DataError, UsageError
 from whatwhere.images import atomic_path
+from whatwhere.types import Task
 
 
 class Format(Protocol):
-    """What a module of this package offers."""
+    """What a module of this package offers.
+
+    NAME: for `--format`. TITLE: for people. LOOKS_FOR: completes "looked for ..." in the
+    message for an unknown folder. TASKS: what it can hold. HOLDS: the columns of the two
+    tables, beyond picture, size, class and box, that are the same after writing and reading
+    ("split", "iscrowd"; "extra" means a label's and "image_extra" a picture's, of this format;
+    "class_info" and "info" belong here, too). A read-only format has no `write`.
+    """
 
     NAME: str
     TITLE: str
     LOOKS_FOR: str
+    TASKS: frozenset[Task]
+    HOLDS: frozenset[str]
 
     def recognise(self, path: Path) -> str | None:
-        """What was seen that shows this format, or None."""
+        """What was seen that shows this format, or None; quick, and never an error."""
 
-    def read(self, path: Path) -> Dataset:
-        """The data set; DataError where it cannot be understood as a whole."""
+    def read(self, path: Path, images: Path | None) -> Dataset:
+        """The data set; DataError where it cannot be understood as a whole.
 
-    def write(self, dataset: Dataset, folder: Path) -> list[Finding]:
-        """Write into an existing, empty folder; say what could not be written."""
+        Args:
+            path: absolute; nothing outside it (of a file: outside its folder) is read.
+            images: absolute; a folder where the pictures are, if the user named one.
+        """
+
+    def write(self, dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
+        """Write into an existing, empty folder; say what could not be written.
+
+        Lost columns are reported by the caller, who also refuses other tasks.
+        """
 
 
 @cache
@@ -57,12 +76,18 @@ def _format(name: str) -> Format:
         raise UsageError(f"unknown data format {name!r}: use one of {known}") from None
 
 
-def read(path: str | os.PathLike[str], format: str | None = None) -> Dataset:
+def read(
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    images: str | os.PathLike[str] | None = None,
+) -> Dataset:
     """Read a data set; the format is recognised unless it is given.
 
     Args:
         path: a folder, or an annotation file of a format that has one (COCO's JSON).
-        format: "coco", "folders", "voc" or "yolo".
+        format: such as "coco"; `whatwhere.data.formats.formats()` has all of them.
+        images: folder of the pictures, where they are not beside the labels.
 
     Returns:
         The data set; `recognised` says what was seen, `findings` what was wrong.
@@ -77,13 +102,17 @@ def read(path: str | os.PathLike[str], format: str | None = None) -> Dataset:
         raise DataError(f"{place} does not exist: check the path")
     if place.is_dir() and not any(place.iterdir()):
         raise DataError(f"{place} is an empty folder: put a data set into it")
+    folder = None if images is None else Path(images).resolve()
+    if folder is not None and not folder.is_dir():
+        raise DataError(f"{images} is not a folder: name the folder of the pictures")
     absolute = place.resolve()
-    if format is not None:
-        chosen = _format(format)
-        seen = chosen.recognise(absolute) or "as asked"
-    else:
-        chosen, seen = _recognise(absolute, place)
-    dataset = chosen.read(absolute)
+    with remembered_listings():
+        if format is not None:
+            chosen = _format(format)
+            seen = chosen.recognise(absolute) or "as asked"
+        else:
+            chosen, seen = _recognise(absolute, place)
+        dataset = chosen.read(absolute, folder)
     dataset.source, dataset.format = os.fspath(path), chosen.NAME
     dataset.recognised = f"{chosen.TITLE}: {seen}"
     if len(dataset) == 0:
@@ -103,14 +132,37 @@ def _recognise(path: Path, shown: Path) -> tuple[Format, str]:
     return formats()[name], phrase
 
 
-def write(dataset: Dataset, folder: str | os.PathLike[str], format: str) -> tuple[Finding, ...]:
+def writable(task: Task | None = None) -> list[str]:
+    """Names of the formats that can be written, perhaps only those for a task."""
+    return [
+        name
+        for name, one in formats().items()
+        if hasattr(one, "write") and (task is None or task in one.TASKS)
+    ]
+
+
+def write(
+    dataset: Dataset,
+    folder: str | os.PathLike[str],
+    format: str,
+    pictures: str = "copy",
+) -> tuple[Finding, ...]:
     """See `Dataset.write`."""
     chosen = _format(format)
+    known = ", ".join(writable(dataset.task))
+    if not hasattr(chosen, "write"):
+        raise UsageError(f"{chosen.TITLE} can only be read: write one of {known}")
+    if dataset.task not in chosen.TASKS:
+        raise UsageError(
+            f"{chosen.TITLE} cannot hold this {dataset.task} data set: write one of {known}"
+        )
     target = Path(folder)
     if target.is_dir() and not any(target.iterdir()):
         target.rmdir()
     if target.exists():
         raise UsageError(f"{target} has content already: choose a new folder")
+    placed = Pictures(pictures)
     with atomic_path(target) as temporary:
         temporary.mkdir()
-        return tuple(chosen.write(dataset, temporary))
+        findings = chosen.write(dataset, temporary, placed)
+    return (*findings, *placed.findings, *lost_columns(dataset, chosen.HOLDS, chosen.TITLE))

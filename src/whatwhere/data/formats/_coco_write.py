@@ -8,17 +8,14 @@ from typing import Any
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
-from whatwhere.data.formats._files import add_sizes, copy_picture, lost_flags, unique_names
-from whatwhere.errors import UsageError
+from whatwhere.data.formats._files import add_sizes, unique_names
+from whatwhere.data.formats._pictures import Pictures
 from whatwhere.images import write_atomic
 
 
-def write(dataset: Dataset, folder: Path) -> list[Finding]:
+def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`: annotations/instances_<split>.json, images/<split>/."""
-    if dataset.task != "detect":
-        raise UsageError(f"COCO needs boxes; this is a {dataset.task} data set: use folders")
-    images, found = add_sizes(dataset.images, Path(dataset.root))
-    findings = [*found, *lost_flags(dataset, ("truncated",))]
+    images, findings = add_sizes(dataset.images, Path(dataset.root))
     # "default" is what other tools call the one file of an undivided data set.
     splits = [split or "default" for split in images["split"]]
     names = unique_names(dataset.paths, splits)
@@ -26,12 +23,12 @@ def write(dataset: Dataset, folder: Path) -> list[Finding]:
     if None in ids or len(set(ids)) < len(ids):
         ids = list(range(1, len(ids) + 1))
     categories = dataset.category_ids or range(1, len(dataset.names) + 1)
+    targets = [folder / "images" / split / name for split, name in zip(splits, names, strict=True)]
+    there = pictures.place(dataset.paths, targets)
     contents: dict[str, dict[str, list[Any]]] = {}
     number = 0
     for row, image in enumerate(images.iter_rows(named=True)):
-        fault = copy_picture(image["path"], folder / "images" / splits[row] / names[row])
-        if fault or image["width"] is None:
-            findings += [fault] if fault else []
+        if not there[row] or image["width"] is None:
             continue
         content = contents.setdefault(splits[row], {"images": [], "annotations": []})
         record = {key: image[key] for key in ("width", "height")}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import polars as pl
 
-from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
 from whatwhere.errors import ImageError
-from whatwhere.images import IMAGE_SUFFIXES, probe_image
+from whatwhere.images import IMAGE_SUFFIXES, member, probe_image, shown_path
 
 _SPLITS = {
     "train": "train",
@@ -48,13 +48,43 @@ def is_picture(name: str) -> bool:
     return Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
+_listings: ContextVar[dict[Path, list[os.DirEntry[str]]] | None] = ContextVar(
+    "_listings", default=None
+)
+
+
+@contextmanager
+def remembered_listings() -> Iterator[None]:
+    """Inside, each folder is listed once, however many formats look at it."""
+    token = _listings.set({})
+    try:
+        yield
+    finally:
+        _listings.reset(token)
+
+
 def entries(folder: Path) -> list[os.DirEntry[str]]:
     """What is in a folder, by name, hidden things left out; empty if there is no folder."""
+    known = _listings.get()
+    if known is not None and folder in known:
+        return known[folder]
     if not folder.is_dir():
         return []
     with os.scandir(folder) as found:
         visible = [entry for entry in found if not entry.name.startswith(".")]
-    return sorted(visible, key=lambda entry: entry.name)
+    visible.sort(key=lambda entry: entry.name)
+    if known is not None:
+        known[folder] = visible
+    return visible
+
+
+def head(file: Path, count: int = 1 << 16) -> bytes:
+    """The first bytes of a file, for `recognise`; nothing where it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(count)
+    except OSError:
+        return b""
 
 
 def folders_below(path: Path, depth: int) -> Iterator[Path]:
@@ -78,9 +108,9 @@ def add_sizes(
     paths = images["path"].gather(rows).to_list()
     widths, heights = images["width"].to_list(), images["height"].to_list()
     findings = []
-    for row, answer in zip(rows, probe_all(paths), strict=True):
+    for row, path, answer in zip(rows, paths, probe_all(paths), strict=True):
         if isinstance(answer, ImageError):
-            where = relative(Path(paths[0 if not rows else rows.index(row)]), root)
+            where = relative(Path(shown_path(path)), root)
             findings.append(Finding("unreadable-image", str(answer), where, "error"))
         else:
             widths[row], heights[row] = answer
@@ -117,35 +147,14 @@ def unique_names(paths: Sequence[str], key: Sequence[str] | None = None) -> list
     taken: set[tuple[str, str]] = set()
     names = []
     for row, path in enumerate(paths):
-        place = Path(path)
-        stem, number = place.stem, 1
+        inner = member(path)
+        base = os.path.basename(path if inner is None else inner.name)  # noqa: PTH119
+        first, suffix = os.path.splitext(base)  # noqa: PTH122
         folder = key[row] if key else ""
+        stem, number = first, 1
         while (folder, stem.lower()) in taken:
             number += 1
-            stem = f"{place.stem}-{number}"
+            stem = f"{first}-{number}"
         taken.add((folder, stem.lower()))
-        names.append(stem + place.suffix)
+        names.append(stem + suffix)
     return names
-
-
-def copy_picture(source: str, target: Path) -> Finding | None:
-    """Copy a picture file as it is; a missing one is a finding, a full disk an error."""
-    try:
-        with Path(source).open("rb") as file:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as copy:
-                shutil.copyfileobj(file, copy, 1 << 20)
-    except FileNotFoundError:
-        return Finding("missing-image", "the picture is not on disk", source, "error", "kept out")
-    return None
-
-
-def lost_flags(dataset: Dataset, columns: Sequence[str]) -> list[Finding]:
-    """One finding for each of these columns that is true for a label, and cannot be written."""
-    findings = []
-    for column in columns:
-        count = int(dataset.labels[column].fill_null(False).sum())
-        if count:
-            message = f"the format has no place for {column!r}, which {count} labels have"
-            findings.append(Finding("lost-flag", message, dataset.source, "info", "left out"))
-    return findings

@@ -8,23 +8,19 @@ from xml.sax.saxutils import escape
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
-from whatwhere.data.formats._files import add_sizes, copy_picture, unique_names
-from whatwhere.errors import UsageError
+from whatwhere.data.formats._files import add_sizes, unique_names
+from whatwhere.data.formats._pictures import Pictures
 from whatwhere.images import write_atomic
 
 
-def write(dataset: Dataset, folder: Path) -> list[Finding]:
+def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`: Annotations/, JPEGImages/, ImageSets/Main/, and CVAT's labelmap.txt."""
-    if dataset.task != "detect":
-        raise UsageError(f"Pascal VOC needs boxes; this is a {dataset.task} data set: use folders")
     images, findings = add_sizes(dataset.images, Path(dataset.root))
-    findings = list(findings)
     names = unique_names(dataset.paths)
+    there = pictures.place(dataset.paths, [folder / "JPEGImages" / name for name in names])
     splits: dict[str, list[str]] = {}
     for row, (name, image) in enumerate(zip(names, images.iter_rows(named=True), strict=True)):
-        fault = copy_picture(image["path"], folder / "JPEGImages" / name)
-        if fault or image["width"] is None:
-            findings += [fault] if fault else []
+        if not there[row] or image["width"] is None:
             continue
         stem = Path(name).stem
         text = _annotation_text(dataset, row, name, image, findings)

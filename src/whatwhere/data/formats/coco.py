@@ -27,12 +27,14 @@ from whatwhere.data.formats._files import (
 )
 from whatwhere.data.tables import IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
 from whatwhere.errors import DataError
-from whatwhere.types import Labels
+from whatwhere.types import Labels, Task
 
-__all__ = ["LOOKS_FOR", "NAME", "TITLE", "read", "recognise", "write"]
+__all__ = ["HOLDS", "LOOKS_FOR", "NAME", "TASKS", "TITLE", "read", "recognise", "write"]
 
 NAME = "coco"
 TITLE = "COCO"
+TASKS: frozenset[Task] = frozenset({"detect"})
+HOLDS = frozenset({"split", "id", "labelled", "complete", "ignore", "iscrowd", "area", "score"})
 LOOKS_FOR = "annotations/instances_*.json, or one JSON file with images and annotations"
 
 
@@ -86,7 +88,7 @@ def recognise(path: Path) -> str | None:
     return ", ".join(relative(file, path.parent) for file in files)
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, images: Path | None = None) -> Dataset:
     """See `formats`; `path` may be the JSON file, too."""
     files = _files(path)
     if not files:

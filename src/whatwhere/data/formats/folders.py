@@ -15,7 +15,6 @@ from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
 from whatwhere.data.formats._files import (
     add_sizes,
-    copy_picture,
     entries,
     inside,
     is_picture,
@@ -23,12 +22,15 @@ from whatwhere.data.formats._files import (
     split_name,
     unique_names,
 )
+from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.tables import IMAGE_COLUMNS, table
 from whatwhere.errors import DataError, UsageError
-from whatwhere.types import Labels
+from whatwhere.types import Labels, Task
 
 NAME = "folders"
 TITLE = "class folders"
+TASKS: frozenset[Task] = frozenset({"classify"})
+HOLDS = frozenset({"split"})
 LOOKS_FOR = "one folder of pictures for each class, perhaps inside train/ and test/"
 
 # Folders of other formats; where they are, the others are not classes.
@@ -81,7 +83,7 @@ def recognise(path: Path) -> str | None:
     return f"{len(names)} folders of pictures" + (f" in {splits}" if splits else "")
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, images: Path | None = None) -> Dataset:
     """See `formats`."""
     if not path.is_dir():
         raise DataError(f"{path} is not a folder: looked for {LOOKS_FOR}")
@@ -116,12 +118,12 @@ def read(path: Path) -> Dataset:
         for missing in sorted(set(names) - {folder.name for folder in folders}):
             message = f"class {missing!r} has no folder in this split"
             findings.append(Finding("empty-class", message, split or "."))
-    images = table({"path": paths, "split": splits}, IMAGE_COLUMNS)
-    images, unreadable = add_sizes(images, path)
+    pictures = table({"path": paths, "split": splits}, IMAGE_COLUMNS)
+    pictures, unreadable = add_sizes(pictures, path)
     rows = pl.int_range(len(paths), dtype=pl.UInt32, eager=True)
     records = [relative(Path(one), path) for one in paths]
     return Dataset(
-        images,
+        pictures,
         pl.DataFrame({"image": rows, "class_id": ids, "record": records}),
         Labels(names),
         findings=[*findings, *unreadable],
@@ -135,13 +137,8 @@ def _stray(where: str, what: str, lost: bool) -> Finding:
     return Finding("stray-file", f"the file {what}", where, severity, "kept out")  # type: ignore[arg-type]
 
 
-def write(dataset: Dataset, folder: Path) -> list[Finding]:
+def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`."""
-    if dataset.task != "classify":
-        raise UsageError(
-            f"class folders hold one label a picture; this is a {dataset.task} data set:"
-            " use coco, voc or yolo"
-        )
     findings = []
     whole = any(dataset.splits) and dataset.images["split"].null_count() == 0
     split = dataset.images["split"].to_list()
@@ -156,10 +153,9 @@ def write(dataset: Dataset, folder: Path) -> list[Finding]:
     for place in {*places, *([] if whole else [folder / name for name in dataset.names])}:
         place.mkdir(parents=True, exist_ok=True)
     names = unique_names(dataset.paths, [str(place) for place in places])
-    for row, (path, place, name) in enumerate(zip(dataset.paths, places, names, strict=True)):
-        fault = copy_picture(path, place / name)
-        if fault:
-            findings.append(fault)
+    targets = [place / name for place, name in zip(places, names, strict=True)]
+    pictures.place(dataset.paths, targets)
+    for row in range(len(targets)):
         if split[row] and not whole:
             message = f"split {split[row]!r} is lost, because other pictures have none"
             findings.append(Finding("lost-split", message, dataset.relative_paths()[row]))

@@ -29,12 +29,14 @@ from whatwhere.data.formats._voc_write import write
 from whatwhere.data.formats._xml import Node, XmlError, parse_xml
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
 from whatwhere.errors import DataError
-from whatwhere.types import Labels
+from whatwhere.types import Labels, Task
 
-__all__ = ["LOOKS_FOR", "NAME", "TITLE", "read", "recognise", "write"]
+__all__ = ["HOLDS", "LOOKS_FOR", "NAME", "TASKS", "TITLE", "read", "recognise", "write"]
 
 NAME = "voc"
 TITLE = "Pascal VOC"
+TASKS: frozenset[Task] = frozenset({"detect"})
+HOLDS = frozenset({"split", "ignore", "difficult", "truncated"})
 LOOKS_FOR = "Annotations/ with XML files, beside JPEGImages/"
 
 
@@ -56,7 +58,7 @@ def recognise(path: Path) -> str | None:
     return f"Annotations/ with XML files in {relative(roots[0], path.parent)}"
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, images: Path | None = None) -> Dataset:
     """See `formats`; the folder with Annotations/ may lie up to three levels below `path`."""
     roots = _roots(path)
     if not roots:

@@ -19,22 +19,23 @@ from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
 from whatwhere.data.formats._files import (
     add_sizes,
-    copy_picture,
     entries,
     inside,
     is_picture,
-    lost_flags,
     relative,
     unique_names,
 )
+from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.formats._yaml import Value, YamlError, parse_yaml
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
 from whatwhere.errors import DataError, UsageError
 from whatwhere.images import write_atomic
-from whatwhere.types import Labels
+from whatwhere.types import Labels, Task
 
 NAME = "yolo"
 TITLE = "YOLO"
+TASKS: frozenset[Task] = frozenset({"detect"})
+HOLDS = frozenset({"split"})
 LOOKS_FOR = "data.yaml with names and train, beside images/ and labels/"
 
 
@@ -56,7 +57,7 @@ def recognise(path: Path) -> str | None:
     return None if file is None else f"names and splits in {relative(file, path.parent)}"
 
 
-def read(path: Path) -> Dataset:
+def read(path: Path, images: Path | None = None) -> Dataset:
     """See `formats`; `path` may be the YAML file, too."""
     file = _settings_file(path)
     if file is None:
@@ -279,21 +280,18 @@ def _label_file(picture: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def write(dataset: Dataset, folder: Path) -> list[Finding]:
+def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`: images/<split>/, labels/<split>/, data.yaml; no split is "train"."""
-    if dataset.task != "detect":
-        raise UsageError(f"YOLO needs boxes; this is a {dataset.task} data set: use folders")
-    images, found = add_sizes(dataset.images, Path(dataset.root))
-    findings = [*found, *lost_flags(dataset, ("ignore", "truncated"))]
+    images, findings = add_sizes(dataset.images, Path(dataset.root))
     splits = [split or "train" for split in images["split"]]
     odd = sorted(set(splits) - {"train", "val", "test"})
     if odd:
         raise UsageError(f"data.yaml knows train, val and test, not {', '.join(odd)}: split anew")
     names = unique_names(dataset.paths, splits)
+    targets = [folder / "images" / split / name for split, name in zip(splits, names, strict=True)]
+    there = pictures.place(dataset.paths, targets)
     for row, image in enumerate(images.iter_rows(named=True)):
-        fault = copy_picture(image["path"], folder / "images" / splits[row] / names[row])
-        if fault or image["width"] is None:
-            findings += [fault] if fault else []
+        if not there[row] or image["width"] is None:
             continue
         start, end = dataset.rows_of(row)
         size = (image["width"], image["height"])

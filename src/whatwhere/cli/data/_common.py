@@ -1,0 +1,111 @@
+"""What the `whatwhere data` commands share: the command group, arguments, reading, writing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from whatwhere.cli import app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from whatwhere.data import Dataset, Finding
+
+data = typer.Typer(
+    name="data",
+    help="Look at labelled pictures, check, convert and split them.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(data)
+
+PathArgument = Annotated[Path, typer.Argument(help="Folder or annotation file.", metavar="PATH")]
+Source = Annotated[Path, typer.Argument(help="Folder or annotation file.", metavar="SRC")]
+Target = Annotated[Path, typer.Argument(help="New folder.", metavar="DST")]
+Format = Annotated[
+    str | None, typer.Option("--format", help="Format of the data, if not to be recognised.")
+]
+Images = Annotated[
+    Path | None, typer.Option("--images", help="Folder of the pictures, if not beside the labels.")
+]
+To = Annotated[
+    str | None, typer.Option("--to", help="Format to write; by default that of the source.")
+]
+Pictures = Annotated[
+    str,
+    typer.Option(
+        "--pictures",
+        help="copy, link (hard links), reference (symbolic links) or none (labels only).",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+SHOWN = 20
+
+
+@contextmanager
+def busy(what: str) -> Iterator[None]:
+    """A moving sign on a terminal's stderr; nothing elsewhere."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status(f"{escape(what)} ..."):
+        yield
+
+
+def read_data(path: Path, format: str | None, images: Path | None = None) -> Dataset:
+    """Read a data set and say on stderr what it was taken for."""
+    from whatwhere.data import read
+
+    with busy(f"reading {path}"):
+        dataset = read(path, format, images=images)
+    typer.echo(f"{path}: {dataset.recognised}", err=True)
+    return dataset
+
+
+def write_data(
+    dataset: Dataset, target: Path, format: str, as_json: bool, pictures: str = "copy"
+) -> int:
+    """Write a data set, print what could not be kept, and give the exit status."""
+    with busy(f"writing {len(dataset)} pictures"):
+        losses = dataset.write(target, format, pictures=pictures)  # type: ignore[arg-type]
+    failed = any(finding.severity == "error" for finding in losses)
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "path": str(target),
+                    "format": format,
+                    **{key: dataset.stats()[key] for key in ("images", "labels", "splits")},
+                    "kept_out": dataset.kept_out,
+                    "findings": [finding.to_dict() for finding in losses],
+                },
+                ensure_ascii=False,
+            )
+        )
+        return int(failed)
+    print_findings([*dataset.findings, *losses], limit=SHOWN)
+    splits = ", ".join(f"{name} {count}" for name, count in dataset.splits.items())
+    typer.echo(f"{target}: {format}, {len(dataset)} pictures" + (f" ({splits})" if splits else ""))
+    return int(failed)
+
+
+def print_json(findings: Sequence[Finding]) -> None:
+    """One finding a line."""
+    for finding in findings:
+        sys.stdout.write(json.dumps(finding.to_dict(), ensure_ascii=False) + "\n")
+
+
+def print_findings(findings: Sequence[Finding], limit: int | None) -> None:
+    """One sentence a finding, the first `limit` of them."""
+    for finding in findings[:limit]:
+        typer.echo(f"{finding.severity}: {finding}")
+    if limit is not None and len(findings) > limit:
+        typer.echo(f"... and {len(findings) - limit} more: see 'whatwhere data check'")

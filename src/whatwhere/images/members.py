@@ -1,0 +1,161 @@
+"""Pictures inside other files: tar shards, IDX files, CIFAR batches.
+
+A path such as `shard.tar!/512+20333/cat.jpg` names the bytes 512..20845 of `shard.tar` as
+the picture file `cat.jpg`; `train-images.gz!/16+28x28/0.png` names raw grey pixels, rows
+first; `data_batch_1.bin!/1+3x32x32/0.png` raw planes of red, green and blue; and
+`shots.raw!/0+32x32x3/0.png` raw RGB pixels. Offsets count in the unpacked file if its name
+ends in `.gz`. So a picture is found in constant time and nothing is kept between two reads
+but the last unpacked file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import re
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from whatwhere.errors import ImageError, UsageError
+
+_MEMBER = re.compile(
+    r"(?P<file>.+)!/(?P<offset>\d{1,18})\+(?P<shape>\d{1,18}(?:x\d{1,9}){0,2})/(?P<name>.+)",
+    re.S,
+)
+
+MAX_UNPACKED = 2 << 30
+"""Largest file, unpacked, that pictures are taken out of if it is packed with gzip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A picture inside a file.
+
+    Args:
+        file: path of the file.
+        offset: where the picture's bytes begin.
+        shape: (length,) of a picture file; (height, width), (3, height, width) or
+            (height, width, 3) of raw pixels, uint8.
+        name: what to call it; its suffix says how it is to be stored by itself.
+    """
+
+    file: str
+    offset: int
+    shape: tuple[int, ...]
+    name: str
+
+    def __str__(self) -> str:
+        """The path, as `member` reads it."""
+        shape = "x".join(map(str, self.shape))
+        return f"{self.file}!/{self.offset}+{shape}/{self.name}"
+
+    @property
+    def shown(self) -> str:
+        """For people: the path without the place of the bytes."""
+        return f"{self.file}!/{self.name}"
+
+
+def member(path: str | os.PathLike[str]) -> Member | None:
+    """The parts of a path to a picture inside a file; None for any other path."""
+    text = os.fspath(path)
+    found = _MEMBER.fullmatch(text) if "!/" in text else None
+    if found is None:
+        return None
+    shape = tuple(int(side) for side in found["shape"].split("x"))
+    return Member(found["file"], int(found["offset"]), shape, found["name"])
+
+
+def shown_path(path: str | os.PathLike[str]) -> str:
+    """The path as messages show it: of a picture inside a file, without offset and shape."""
+    found = member(path)
+    return os.fspath(path) if found is None else found.shown
+
+
+def picture_exists(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a file at the path, or one that the picture can lie in."""
+    found = member(path)
+    return Path(path if found is None else found.file).is_file()
+
+
+def picture_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The picture file's content; raw pixels are given as PNG.
+
+    Raises:
+        ImageError: the file is missing, cannot be read, or ends before the picture does.
+    """
+    found = member(path)
+    try:
+        if found is None:
+            return Path(path).read_bytes()
+        return _member_bytes(found)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError(f"{shown_path(path)} does not exist: check the path") from None
+    except IsADirectoryError:
+        raise ImageError(f"{shown_path(path)} is a folder: give a picture file") from None
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ImageError(f"{shown_path(path)} cannot be read ({reason}): check the file") from error
+
+
+def _member_bytes(found: Member) -> bytes:
+    length = math.prod(found.shape)
+    if length > MAX_UNPACKED:
+        raise ImageError(f"{found.shown} would be {length} bytes: the path is wrong")
+    if found.file.endswith(".gz"):
+        data = _unpacked(found.file)[found.offset : found.offset + length]
+    else:
+        with Path(found.file).open("rb") as file:
+            file.seek(found.offset)
+            data = file.read(length)
+    if len(data) < length:
+        raise ImageError(f"{found.shown} is cut off before its end: get {found.file} again")
+    if len(found.shape) == 1:
+        return data
+    pixels = np.frombuffer(data, np.uint8).reshape(found.shape)
+    if pixels.ndim == 3 and found.shape[0] == 3:
+        pixels = pixels.transpose(1, 2, 0)
+    if pixels.size == 0 or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        raise ImageError(f"{found.shown} has no pixels of shape {found.shape}")
+    image = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1])
+    done, encoded = cv2.imencode(".png", image)
+    if not done:
+        raise UsageError(f"{found.shown} cannot be stored as PNG")
+    return encoded.tobytes()
+
+
+class _Last:
+    """The last unpacked file, since neighbours are read one after the other."""
+
+    lock = threading.Lock()
+    key: tuple[str, int, int] | None = None
+    data = b""
+
+
+def _unpacked(path: str) -> bytes:
+    stat = os.stat(path)  # noqa: PTH116 - a string that is opened a million times
+    key = (path, stat.st_mtime_ns, stat.st_size)
+    with _Last.lock:
+        if _Last.key != key:
+            _Last.data = unpack_gzip(path)
+            _Last.key = key
+        return _Last.data
+
+
+def unpack_gzip(path: str | os.PathLike[str], limit: int = MAX_UNPACKED) -> bytes:
+    """The content of a gzip file.
+
+    Raises:
+        ImageError: it is larger than `limit` bytes.
+        OSError, EOFError, zlib.error: it cannot be read, or is damaged.
+    """
+    with gzip.open(path, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ImageError(f"{os.fspath(path)} unpacks to more than {limit} bytes: unpack it first")
+    return data
