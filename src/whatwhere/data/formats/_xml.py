@@ -11,12 +11,13 @@ class XmlError(Exception):
 
 
 class Node:
-    """An element: tag, line (from 1), text and children."""
+    """An element: tag, line (from 1), attributes, text and children."""
 
-    __slots__ = ("children", "line", "tag", "text")
+    __slots__ = ("attributes", "children", "line", "tag", "text")
 
-    def __init__(self, tag: str, line: int) -> None:
+    def __init__(self, tag: str, line: int, attributes: dict[str, str] | None = None) -> None:
         self.tag, self.line, self.text = tag, line, ""
+        self.attributes = attributes or {}
         self.children: list[Node] = []
 
     def child(self, tag: str) -> Node | None:
@@ -48,7 +49,7 @@ def parse_xml(path: Path) -> Node:
     def start(tag: str, attributes: dict[str, str]) -> None:
         if len(stack) > 100:
             raise XmlError(f"elements nested too deeply in line {parser.CurrentLineNumber}")
-        node = Node(tag, parser.CurrentLineNumber)
+        node = Node(tag, parser.CurrentLineNumber, attributes)
         stack[-1].children.append(node)
         stack.append(node)
 
