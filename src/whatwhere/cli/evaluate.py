@@ -58,6 +58,10 @@ def evaluate(
     format: Annotated[
         str | None, typer.Option(help="Format of the data, if not to be recognised.")
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the pictures, if not beside the labels.", show_default=False),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="Score as this task, such as multilabel for boxes.")
     ] = None,
@@ -92,10 +96,10 @@ def evaluate(
             raise UsageError("--predictions are scored without a model: leave the model out")
         if place is None:
             raise UsageError("--predictions need the labelled pictures: add  --data PATH")
-        result = _saved(predictions, place, format, split, task)
+        result = _saved(predictions, place, format, images, split, task)
         run = None
     else:
-        result, run = _evaluate(model, place, format, split, task, batch, backend)
+        result, run = _evaluate(model, place, format, images, split, task, batch, backend)
     if report is not None:
         from whatwhere.outputs.report import write_report
 
@@ -113,6 +117,7 @@ def _evaluate(
     model: str | None,
     place: Path | None,
     format: str | None,
+    images: Path | None,
     split: str | None,
     task: Any,
     batch: int | None,
@@ -133,10 +138,10 @@ def _evaluate(
         _say(f"model: {model} (the newest run)")
     run = Path(model) if Path(model).is_dir() else None
     if place is None:
-        place, trained_format = trained_on(run, model)
-        format = format or trained_format
+        place, trained_format, trained_images = trained_on(run, model)
+        format, images = format or trained_format, images or trained_images
         _say(f"data: {place} (what the run was trained on)")
-    dataset = read(place, format)
+    dataset = read(place, format, images=images)
     if split is None and run is not None and not {"test", "val"} & dataset.splits.keys():
         dataset = _held_out(dataset, run)
     part = _choose(dataset, split)
@@ -147,13 +152,20 @@ def _evaluate(
     return result, run
 
 
-def _saved(file: Path, place: Path, format: str | None, split: str | None, task: Any) -> Result:
+def _saved(
+    file: Path,
+    place: Path,
+    format: str | None,
+    images: Path | None,
+    split: str | None,
+    task: Any,
+) -> Result:
     from whatwhere.data import read
     from whatwhere.evaluation import evaluate_predictions
 
     if not file.is_file():
         raise UsageError(f"{file} does not exist: check the path of --predictions")
-    dataset = read(place, format)
+    dataset = read(place, format, images=images)
     # Saved predictions are of whatever was predicted; only an explicit split narrows them.
     part = None if split is None else _choose(dataset, split)
     return evaluate_predictions(file, dataset, split=part, task=task)
@@ -194,8 +206,8 @@ def newest_run(folder: Path) -> Path | None:
     return None if newest is None else newest.parent
 
 
-def trained_on(run: Path | None, model: str) -> tuple[Path, str | None]:
-    """Path and format of the data that a run was trained on.
+def trained_on(run: Path | None, model: str) -> tuple[Path, str | None, Path | None]:
+    """Path, format and folder of pictures of the data that a run was trained on.
 
     Raises:
         UsageError: it is no run, its settings cannot be read, or the data is not there.
@@ -206,13 +218,14 @@ def trained_on(run: Path | None, model: str) -> tuple[Path, str | None]:
     try:
         settings = json.loads(file.read_text(encoding="utf-8"))
         place, format = Path(settings["data"]), settings.get("format")
+        images = Path(settings["images"]) if settings.get("images") else None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{file} does not say what data was used: name it, as DATA") from error
     if not place.exists():
         raise UsageError(
             f"{run} was trained on {place}, which is not there: name the data, as DATA"
         )
-    return place, format if isinstance(format, str) else None
+    return place, format if isinstance(format, str) else None, images
 
 
 @contextmanager

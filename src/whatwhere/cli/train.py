@@ -48,6 +48,9 @@ def train(
     format: Annotated[
         str | None, typer.Option(help="Format of the data, if not to be recognised.")
     ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of the pictures, if not beside the labels.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     settings: Annotated[
         list[str] | None,
@@ -69,6 +72,7 @@ def train(
             "--seed": seed or None,
             "--out": out,
             "--format": format,
+            "--images": images,
             "--device": None if device == "auto" else device,
             "--set": settings or None,
         }
@@ -86,7 +90,7 @@ def train(
             from whatwhere.data import read
 
             assert data is not None
-            dataset = read(data, format)
+            dataset = read(data, format, images=images)
             for finding in dataset.findings:
                 if finding.severity != "info":
                     listener.note(f"{finding.where}: {finding.message}")

@@ -56,6 +56,9 @@ class Dataset:
         class_info: what else is known of a class, by its name: {"cat": {"supercategory":
             "animal", "mid": "/m/01yrx"}}.
         info: what is known of the whole: licences, description, hierarchy of classes.
+
+    Attributes:
+        images_folder: folder of the pictures that the reader was given; "" for none.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Dataset:
         self.findings = tuple(findings)
         self.source, self.root = source, root
         self.format, self.recognised = format, recognised
+        self.images_folder = ""
         self.category_ids = tuple(category_ids)
         self.class_info = {name: dict(known) for name, known in (class_info or {}).items()}
         self.info = dict(info or {})
@@ -179,7 +183,9 @@ class Dataset:
             "class_info": self.class_info,
             "info": self.info,
         }
-        return Dataset(images, labels, self.names, **(kept | changes))
+        made = Dataset(images, labels, self.names, **(kept | changes))
+        made.images_folder = self.images_folder
+        return made
 
     def select(self, rows: Sequence[int] | NDArray[Any]) -> Dataset:
         """The pictures at these row numbers, in this order, with their labels.

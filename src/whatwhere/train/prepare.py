@@ -239,7 +239,7 @@ def read_again(folder: Path, values: Mapping[str, Any]) -> Dataset:
             f"the data of {folder} were given in memory and cannot be read again: hand them over"
             " as data=... from Python"
         )
-    return read(values["data"], values["format"])
+    return read(values["data"], values["format"], images=values.get("images") or None)
 
 
 def describe_data(
@@ -249,6 +249,7 @@ def describe_data(
     return {
         "data": str(Path(whole.source).resolve()) if whole.source else "",
         "format": whole.format,
+        "images": str(Path(whole.images_folder).resolve()) if whole.images_folder else "",
         "digest": summary.digest,
         "validation_digest": validation.digest(),
         "names": list(whole.names),

@@ -115,6 +115,7 @@ def read(
         dataset = chosen.read(absolute, folder)
     dataset.source, dataset.format = os.fspath(path), chosen.NAME
     dataset.recognised = f"{chosen.TITLE}: {seen}"
+    dataset.images_folder = "" if images is None else os.fspath(images)
     if len(dataset) == 0:
         raise DataError(f"{place} was read as {dataset.recognised}, but holds no pictures")
     return dataset
