@@ -52,6 +52,7 @@ RESERVED: dict[str, set[str]] = {
     **{package: {"train"} for package in _TRAIN_ONLY},
     "polars": {"data", "metrics", "outputs", "evaluation"},
     "hotcoco": {"metrics"},
+    "rasterio": {"data"},
     "onnxruntime": {"runtime"},
     "openvino": {"runtime"},
     "platformdirs": {"runtime"},
