@@ -1,0 +1,282 @@
+"""What each format holds in its own way, so that the tests of all formats can allow for it.
+
+Every entry has its reason beside it. What is not here is expected to survive exactly: any
+split or none, float32 boxes, any class name, pictures of any size with or without labels.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import polars as pl
+
+from data_samples import rich
+from whatwhere.data import Dataset
+from whatwhere.data.formats import formats
+from whatwhere.data.tables import BOX, FLAGS
+from whatwhere.errors import WhatwhereError
+from whatwhere.types import Task
+
+Table = pl.DataFrame
+Result = TypeVar("Result")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a format needs, or cannot hold.
+
+    Args:
+        shape: (height, width) or (height, width, 3) that every picture must have.
+        splits: the only names of splits that it knows; each picture needs one of them.
+        all_or_none: either each picture has a split, or none has.
+        class_name: the nearest name of a class that it can hold.
+        labels: the nearest rows of labels that it can hold.
+        images: the nearest rows of pictures that it can hold.
+        stored: the pictures' places are the labels, so there are no labels without pictures.
+        picture_names: whether the names of picture files are the same after a round trip.
+        lists_pictures: whether anything but the picture tells that there was one.
+        unlabelled: whether a picture without labels stays in the data set.
+        lists_classes: whether a class without labels stays.
+        class_order: whether the classes are in the order that they were in.
+        plain_only: pictures can only be read with the pictures at hand, for their sizes.
+        extra, image_extra: what its own columns may have.
+        class_info, info: what it keeps of classes and of the whole.
+        tolerance: pixels that boxes may be off after a round trip; 0 is to the bit.
+    """
+
+    shape: tuple[int, ...] | None = None
+    splits: frozenset[str] | None = None
+    all_or_none: bool = False
+    class_name: Callable[[str], str] = _same
+    labels: Callable[[Table], Table] = _same
+    images: Callable[[Table], Table] = _same
+    stored: bool = False
+    picture_names: bool = True
+    lists_pictures: bool = True
+    unlabelled: bool = True
+    lists_classes: bool = True
+    class_order: bool = True
+    plain_only: bool = False
+    extra: str | None = None
+    image_extra: str | None = None
+    class_info: dict[str, dict[str, Any]] | None = None
+    info: dict[str, Any] | None = None
+    tolerance: float = 0.0
+
+
+_TRAIN_VAL_TEST = frozenset({"train", "val", "test"})
+
+
+LIMITS: dict[str, Limits] = {
+    "folders": Limits(
+        # The folder is the class, and the pictures in it are all that there is.
+        stored=True,
+        lists_pictures=False,
+        unlabelled=False,
+        all_or_none=True,
+        # ImageNet's numbering: folders in alphabetical order.
+        class_order=False,
+        lists_classes=False,
+    ),
+    "voc": Limits(
+        # One flag in the file: the development kit's "difficult" is what it ignores.
+        labels=lambda rows: rows.with_columns(difficult=pl.col("ignore")),
+        class_order=True,
+    ),
+    "yolo": Limits(
+        # data.yaml has these three keys.
+        splits=_TRAIN_VAL_TEST,
+        # A line has fractions of a size that is nowhere but in the picture.
+        plain_only=True,
+    ),
+}
+
+
+def limits(name: str) -> Limits:
+    """What is known of the format; nothing for one that needs no allowance."""
+    return LIMITS.get(name, Limits())
+
+
+def columns_of(name: str) -> frozenset[str]:
+    """Columns that survive, by their names in the two tables."""
+    return formats()[name].HOLDS
+
+
+def fitted(dataset: Dataset, name: str) -> Dataset:
+    """The nearest data set that the format can hold exactly."""
+    known = limits(name)
+    images, labels = known.images(dataset.images), known.labels(dataset.labels)
+    if known.splits is not None and "split" in columns_of(name):
+        first, *_ = sorted(known.splits, key=["train", "val", "test"].index)
+        kept = [one if one in known.splits else first for one in images["split"]]
+        images = images.with_columns(pl.Series("split", kept, pl.String))
+    if known.all_or_none and images["split"].null_count():
+        images = images.with_columns(pl.lit(None, pl.String).alias("split"))
+    new = {old: known.class_name(old) for old in dataset.names}
+    assert len(set(new.values())) == len(new), "the sample's class names must stay different"
+    for column in ("labelled", "complete"):
+        values = [None if one is None else [new[old] for old in one] for one in images[column]]
+        images = images.with_columns(pl.Series(column, values, pl.List(pl.String)))
+    fit = Dataset(
+        images,
+        labels,
+        list(new.values()),
+        root=dataset.root,
+        task=dataset.task,
+        category_ids=dataset.category_ids,
+        class_info={new[old]: info for old, info in dataset.class_info.items()},
+        info=dataset.info,
+    )
+    if not known.unlabelled:
+        fit = fit.select(np.unique(labels["image"].to_numpy()))
+    if not known.lists_classes:
+        fit = only_used_classes(fit)
+    if not known.class_order:
+        fit = with_names(fit, sorted(fit.names))
+    return fit
+
+
+def with_names(dataset: Dataset, names: Sequence[str]) -> Dataset:
+    """The same labels, with the class names in this order; unused ones may be left out."""
+    place = {old: names.index(name) for old, name in enumerate(dataset.names) if name in names}
+    ids = pl.Series("class_id", [place[old] for old in dataset.labels["class_id"]], pl.Int32)
+    numbers = dict(zip(dataset.names, dataset.category_ids, strict=False))
+    return Dataset(
+        dataset.images,
+        dataset.labels.with_columns(ids),
+        list(names),
+        root=dataset.root,
+        task=dataset.task,
+        category_ids=[numbers[name] for name in names] if numbers else (),
+        class_info={name: one for name, one in dataset.class_info.items() if name in names},
+        info=dataset.info,
+    )
+
+
+def only_used_classes(dataset: Dataset) -> Dataset:
+    """Without classes that no label has."""
+    used = set(dataset.labels["class_id"])
+    return with_names(dataset, [name for place, name in enumerate(dataset.names) if place in used])
+
+
+def sample(name: str, task: Task, folder: Path) -> Dataset:
+    """A data set with all that the format holds, and no more."""
+    known, columns = limits(name), columns_of(name)
+    dataset = rich(task, folder, columns, known.shape)
+    for column, value in (("extra", known.extra), ("image_extra", known.image_extra)):
+        if column in columns:
+            assert value is not None, f"tests/format_limits.py: what may {column!r} of {name} be?"
+    if known.extra is not None:
+        rows = dataset.labels["image"] != 1
+        value = pl.when(rows).then(pl.lit(known.extra)).otherwise(None)
+        dataset.labels = dataset.labels.with_columns(value.alias("extra"))
+    if known.image_extra is not None:
+        value = pl.lit(known.image_extra)
+        dataset.images = dataset.images.with_columns(value.alias("extra"))
+    if "class_info" in columns:
+        assert known.class_info is not None, f"what may class_info of {name} be?"
+        dataset.class_info = known.class_info
+    if "info" in columns:
+        assert known.info is not None, f"what may info of {name} be?"
+        dataset.info = known.info
+    return fitted(dataset, name)
+
+
+_JSON = {"segmentation", "keypoints", "attributes", "extra"}
+_LABEL = (*FLAGS, "area", "score", "source", "track", *sorted(_JSON))
+_IMAGE = ("split", "group", "id", "labelled", "complete")
+
+
+def facts(dataset: Dataset, columns: frozenset[str], *, names: bool = True) -> dict[str, Any]:
+    """All that a data set says in these columns, whatever the order of pictures and classes.
+
+    Args:
+        dataset: what to describe.
+        columns: as in HOLDS.
+        names: with names of pictures; else the pictures are in the order of the table.
+    """
+    images = dataset.images.to_dicts()
+    labels: list[list[Any]] = [[] for _ in images]
+    kept = [name for name in _LABEL if name in columns]
+    ids, boxes = dataset.labels["class_id"], dataset.labels.select(BOX).rows()
+    values = zip(*(dataset.labels[name].to_list() for name in kept), strict=True)
+    rows: Any = values if kept else [()] * len(ids)
+    for image, number, box, row in zip(dataset.labels["image"], ids, boxes, rows, strict=True):
+        said = {name: _value(name, value) for name, value in zip(kept, row, strict=True)}
+        labels[image].append((dataset.names[number], box, said))
+    found = []
+    for place, image in enumerate(images):
+        key = Path(image["path"]).name if names else place
+        said = {name: _value(name, image[name]) for name in _IMAGE if name in columns}
+        if "image_extra" in columns:
+            said["extra"] = _value("extra", image["extra"])
+        found.append((key, said, sorted(labels[place], key=repr)))
+    whole: dict[str, Any] = {"task": dataset.task, "images": sorted(found, key=lambda one: one[0])}
+    whole["class_info"] = dataset.class_info if "class_info" in columns else None
+    whole["info"] = dataset.info if "info" in columns else None
+    return whole
+
+
+def outcome(call: Callable[[], Result]) -> tuple[Result, None] | tuple[None, WhatwhereError]:
+    """What the call gives, or the expected error that it ends with."""
+    try:
+        return call(), None
+    except WhatwhereError as error:
+        return None, error
+
+
+def assert_same(
+    after: Dataset, before: Dataset, columns: frozenset[str], name: str, tolerance: float = 0.0
+) -> None:
+    """Both say the same in these columns; else the message shows the first differences.
+
+    Args:
+        after, before: what to compare.
+        columns: as in HOLDS.
+        name: the format that it went through, perhaps one that renames pictures.
+        tolerance: pixels that a coordinate may be off; 0 is to the bit.
+    """
+    names = limits(name).picture_names
+    one, two = (facts(dataset, columns, names=names) for dataset in (after, before))
+    if tolerance:
+        one, two = _rounded(one, two, tolerance)
+    if one == two:
+        return
+    found = [f"{key}: {one[key]} is not {two[key]}" for key in one if one[key] != two[key]]
+    if one["images"] != two["images"] and len(one["images"]) == len(two["images"]):
+        found = []
+        for left, right in zip(one["images"], two["images"], strict=True):
+            if left != right:
+                found.append(f"after:  {left}\nbefore: {right}")
+    raise AssertionError("\n".join(found[:3]))
+
+
+def _rounded(one: Any, two: Any, tolerance: float) -> tuple[Any, Any]:
+    """`one` with the boxes of `two` where all coordinates are that near."""
+    for left, right in zip(one["images"], two["images"], strict=False):
+        for place, (mine, other) in enumerate(zip(left[2], right[2], strict=False)):
+            boxes = None not in mine[1] and None not in other[1]
+            if boxes and np.abs(np.subtract(mine[1], other[1])).max() <= tolerance:
+                left[2][place] = (mine[0], other[1], mine[2])
+    return one, two
+
+
+def _value(name: str, value: Any) -> Any:
+    if name in FLAGS:
+        return bool(value)
+    if value is None:
+        return None
+    if name in _JSON:
+        return json.loads(value)
+    if name in ("labelled", "complete"):
+        return sorted(value)
+    return value
