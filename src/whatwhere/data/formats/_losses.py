@@ -17,7 +17,7 @@ def lost_columns(dataset: Dataset, holds: frozenset[str], title: str) -> list[Fi
     """One finding for each column that has values and no place in the format.
 
     An `area` that is the box's own is not lost, since it follows from the box; neither are
-    `id`s, which are names for the machine.
+    `id`s, which are names for the machine, nor an `ignore` that follows from another flag.
     """
     findings = []
 
@@ -32,7 +32,7 @@ def lost_columns(dataset: Dataset, holds: frozenset[str], title: str) -> list[Fi
             lost(column, values.len() - values.null_count(), "pictures")
     for column in FLAGS:
         if column not in holds:
-            lost(column, int(dataset.labels[column].fill_null(False).sum()), "labels")
+            lost(column, _lost_flags(dataset.labels, column, holds), "labels")
     for column in _LABEL:
         if column in holds:
             continue
@@ -46,6 +46,15 @@ def lost_columns(dataset: Dataset, holds: frozenset[str], title: str) -> list[Fi
         message = f"{title} has no place for {', '.join(sorted(dataset.info))} of the whole"
         findings.append(Finding("lost-column", message, dataset.source, "info", "left out"))
     return findings
+
+
+def _lost_flags(labels: pl.DataFrame, column: str, holds: frozenset[str]) -> int:
+    """Rows with this flag; `ignore` follows from crowds and, mostly, from difficult labels."""
+    lost = pl.col(column).fill_null(False)
+    if column == "ignore":
+        for other in {"iscrowd", "difficult"} & holds:
+            lost = lost & ~pl.col(other).fill_null(False)
+    return int(labels.select(lost.sum()).item())
 
 
 def _own_areas(labels: pl.DataFrame) -> pl.Series:
