@@ -9,6 +9,7 @@ from whatwhere.images.codec import (
     encode_image,
     probe_image,
     read_image,
+    read_thumbnail,
     write_image,
 )
 from whatwhere.images.files import atomic_path, write_atomic
@@ -36,6 +37,7 @@ __all__ = [
     "picture_exists",
     "probe_image",
     "read_image",
+    "read_thumbnail",
     "shown_path",
     "unpack_gzip",
     "write_atomic",
