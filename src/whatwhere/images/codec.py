@@ -51,6 +51,11 @@ def probe_image(
             damaged in its header, or of an unknown kind.
     """
     label = _label(source, name)
+    part = None if isinstance(source, bytes) else member(source)
+    if part is not None and part.crop is not None:
+        whole = probe_image(part.file, max_pixels=max_pixels)
+        x1, y1, x2, y2 = _inside(part.crop, whole.width, whole.height, label)
+        return ImageInfo(x2 - x1, y2 - y1, whole.format)
     with _open(source, label) as file:
         return _checked_header(file, label, max_pixels, checksums=False).info()
 
@@ -72,6 +77,11 @@ def read_image(
         ImageError: as for `probe_image`, or the pixel data are damaged.
     """
     label = _label(source, name)
+    part = None if isinstance(source, bytes) else member(source)
+    if part is not None and part.crop is not None:
+        whole = read_image(part.file, max_pixels=max_pixels)
+        x1, y1, x2, y2 = _inside(part.crop, whole.shape[1], whole.shape[0], label)
+        return np.ascontiguousarray(whole[y1:y2, x1:x2])
     with _open(source, label) as file:
         header = _checked_header(file, label, max_pixels, checksums=True)
         file.seek(0)
@@ -128,6 +138,11 @@ def read_thumbnail(
         ImageError: as for `read_image`.
     """
     label = _label(source, name)
+    part = None if isinstance(source, bytes) else member(source)
+    if part is not None and part.crop is not None:
+        whole = read_image(part.file, max_pixels=max_pixels)
+        x1, y1, x2, y2 = _inside(part.crop, whole.shape[1], whole.shape[0], label)
+        return np.ascontiguousarray(whole[y1:y2, x1:x2])
     with _open(source, label) as file:
         header = _checked_header(file, label, max_pixels, checksums=True)
         file.seek(0)
@@ -206,6 +221,18 @@ def write_image(path: str | os.PathLike[str], image: Image, quality: int = 95) -
         WhatwhereError: the disk is full, or the place cannot be written.
     """
     write_atomic(path, encode_image(image, Path(path).suffix, quality))
+
+
+def _inside(
+    crop: tuple[int, int, int, int], width: int, height: int, label: str
+) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = crop
+    if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
+        raise ImageError(
+            f"{label} is x {x1} to {x2} and y {y1} to {y2} of a picture of {width}x{height}"
+            " pixels: the picture has changed, or its size was recorded wrongly"
+        )
+    return crop
 
 
 def _label(source: Source, name: str | None) -> str:

@@ -1,11 +1,13 @@
-"""Pictures inside other files: tar shards, IDX files, CIFAR batches.
+"""Pictures inside other files: tar shards, IDX files, CIFAR batches, cuts of a picture.
 
 A path such as `shard.tar!/512+20333/cat.jpg` names the bytes 512..20845 of `shard.tar` as
 the picture file `cat.jpg`; `train-images.gz!/16+28x28/0.png` names raw grey pixels, rows
 first; `data_batch_1.bin!/1+3x32x32/0.png` raw planes of red, green and blue; and
 `shots.raw!/0+32x32x3/0.png` raw RGB pixels. Offsets count in the unpacked file if its name
 ends in `.gz`. So a picture is found in constant time and nothing is kept between two reads
-but the last unpacked file.
+but the last unpacked file. `street.jpg!/crop+10,20,110,220/car.jpg` is the part of a picture
+with x from 10 to 110 and y from 20 to 220, after EXIF turning; the picture may itself lie
+inside a file.
 """
 
 from __future__ import annotations
@@ -29,6 +31,10 @@ _MEMBER = re.compile(
     re.S,
 )
 
+_CROP = re.compile(
+    r"(?P<file>.+)!/crop\+(?P<box>\d{1,9},\d{1,9},\d{1,9},\d{1,9})/(?P<name>.+)", re.S
+)
+
 MAX_UNPACKED = 2 << 30
 """Largest file, unpacked, that pictures are taken out of if it is packed with gzip."""
 
@@ -41,34 +47,45 @@ class Member:
         file: path of the file.
         offset: where the picture's bytes begin.
         shape: (length,) of a picture file; (height, width), (3, height, width) or
-            (height, width, 3) of raw pixels, uint8.
+            (height, width, 3) of raw pixels, uint8; (height, width, 3) of a part.
         name: what to call it; its suffix says how it is to be stored by itself.
+        crop: x1, y1, x2, y2 in whole pixels if it is a part of the picture `file`.
     """
 
     file: str
     offset: int
     shape: tuple[int, ...]
     name: str
+    crop: tuple[int, int, int, int] | None = None
 
     def __str__(self) -> str:
         """The path, as `member` reads it."""
+        if self.crop is not None:
+            return f"{self.file}!/crop+{','.join(map(str, self.crop))}/{self.name}"
         shape = "x".join(map(str, self.shape))
         return f"{self.file}!/{self.offset}+{shape}/{self.name}"
 
     @property
     def shown(self) -> str:
         """For people: the path without the place of the bytes."""
-        return f"{self.file}!/{self.name}"
+        return f"{shown_path(self.file)}!/{self.name}"
 
 
 def member(path: str | os.PathLike[str]) -> Member | None:
     """The parts of a path to a picture inside a file; None for any other path."""
     text = os.fspath(path)
-    found = _MEMBER.fullmatch(text) if "!/" in text else None
+    if "!/" not in text:
+        return None
+    found = _CROP.fullmatch(text)
+    if found is not None:
+        x1, y1, x2, y2 = (int(side) for side in found["box"].split(","))
+        shape = (y2 - y1, x2 - x1, 3)
+        return Member(found["file"], 0, shape, found["name"], (x1, y1, x2, y2))
+    found = _MEMBER.fullmatch(text)
     if found is None:
         return None
-    shape = tuple(int(side) for side in found["shape"].split("x"))
-    return Member(found["file"], int(found["offset"]), shape, found["name"])
+    sides = tuple(int(side) for side in found["shape"].split("x"))
+    return Member(found["file"], int(found["offset"]), sides, found["name"])
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:
@@ -80,11 +97,13 @@ def shown_path(path: str | os.PathLike[str]) -> str:
 def picture_exists(path: str | os.PathLike[str]) -> bool:
     """Whether there is a file at the path, or one that the picture can lie in."""
     found = member(path)
+    if found is not None and found.crop is not None:
+        return picture_exists(found.file)
     return Path(path if found is None else found.file).is_file()
 
 
 def picture_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The picture file's content; raw pixels are given as PNG.
+    """The picture file's content; raw pixels are given as PNG, parts as their suffix says.
 
     Raises:
         ImageError: the file is missing, cannot be read, or ends before the picture does.
@@ -104,6 +123,11 @@ def picture_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def _member_bytes(found: Member) -> bytes:
+    if found.crop is not None:
+        # Decoding builds on this module.
+        from whatwhere.images.codec import encode_image, read_image
+
+        return encode_image(read_image(str(found)), Path(found.name).suffix)
     length = math.prod(found.shape)
     if length > MAX_UNPACKED:
         raise ImageError(f"{found.shown} would be {length} bytes: the path is wrong")
