@@ -182,8 +182,9 @@ class Dataset:
             "category_ids": self.category_ids,
             "class_info": self.class_info,
             "info": self.info,
+            "names": self.names,
         }
-        made = Dataset(images, labels, self.names, **(kept | changes))
+        made = Dataset(images, labels, **(kept | changes))
         made.images_folder = self.images_folder
         return made
 
