@@ -87,6 +87,13 @@ LIMITS: dict[str, Limits] = {
         class_order=False,
         lists_classes=False,
     ),
+    "parquet": Limits(
+        # Our own tables: whatever JSON is in them comes back.
+        extra='{"kitti": {"alpha": -1.57, "where": [1, 2, 3]}}',
+        image_extra='{"coco": {"license": 3, "date_captured": "2013-11-14"}}',
+        class_info={"ant": {"supercategory": "insect", "synonyms": ["emmet"]}},
+        info={"coco": {"licenses": [{"id": 3, "name": "none"}]}},
+    ),
     "voc": Limits(
         # One flag in the file: the development kit's "difficult" is what it ignores.
         labels=lambda rows: rows.with_columns(difficult=pl.col("ignore")),
@@ -151,7 +158,9 @@ def with_names(dataset: Dataset, names: Sequence[str]) -> Dataset:
     ids = pl.Series("class_id", [place[old] for old in dataset.labels["class_id"]], pl.Int32)
     numbers = dict(zip(dataset.names, dataset.category_ids, strict=False))
     return Dataset(
-        dataset.images,
+        dataset.images.with_columns(
+            pl.col("labelled", "complete").list.eval(pl.element().filter(pl.element().is_in(names)))
+        ),
         dataset.labels.with_columns(ids),
         list(names),
         root=dataset.root,
