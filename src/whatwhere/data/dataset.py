@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -321,11 +321,25 @@ class Dataset:
             "splits": self.splits,
         }
 
-    def check(self) -> list[Finding]:
-        """Everything that is wrong: what reading found, and a look into each picture's header."""
+    def check(
+        self,
+        *,
+        depth: Literal["labels", "headers", "pixels"] = "pixels",
+        near: bool = True,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> list[Finding]:
+        """Everything that is wrong: what reading found, and a closer look.
+
+        Args:
+            depth: "labels" opens no picture; "headers" compares sizes and finds what is cut
+                off and what is there twice; "pixels" decodes each picture, too, and finds
+                damage inside and near duplicates.
+            near: whether to look for near duplicates.
+            progress: called with what is done, the number of pictures done, and of all.
+        """
         from whatwhere.data.checks import check
 
-        return check(self)
+        return check(self, depth=depth, near=near, progress=progress)
 
     def write(
         self,

@@ -24,7 +24,7 @@ RADIUS = 14
 All pairs up to 9 bits are found; of those of 10 to 14 bits most are (see `similar_hashes`).
 """
 
-COARSE, FINE = 0.9, 0.5
+COARSE, FINE = 0.9, 0.55
 """Least correlation of the coarse (8 x 8) and of the finer (16 x 16) DCT coefficients.
 
 Of 13.6 million pairs among 5,200 genuine pictures three pass, two of them the same scene. A
@@ -108,7 +108,7 @@ def _cosines() -> NDArray[np.float32]:
     place = np.arange(SIDE) + 0.5
     basis = np.cos(np.pi / SIDE * np.arange(16)[:, None] * place) * np.sqrt(2 / SIDE)
     basis[0] /= np.sqrt(2)
-    return basis.astype(np.float32)
+    return np.asarray(basis, np.float32)
 
 
 _BASIS = _cosines()
@@ -229,7 +229,8 @@ def ranges(
 
 def _table() -> NDArray[np.uint8]:
     numbers = np.arange(1 << 16, dtype=np.uint16)
-    return np.unpackbits(numbers.view(np.uint8).reshape(-1, 2), axis=1).sum(1).astype(np.uint8)
+    ones = np.unpackbits(numbers.view(np.uint8).reshape(-1, 2), axis=1).sum(axis=1)
+    return np.asarray(ones, np.uint8)
 
 
 _ONES = _table()

@@ -1,0 +1,118 @@
+"""Pictures that are missing, unreadable, damaged, too large, blank or of another size."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from whatwhere.data.checks._report import Report
+from whatwhere.errors import ImageError
+from whatwhere.images import ImageInfo, picture_exists, probe_image
+
+_NO_LIMIT = 1 << 62
+
+
+def find(report: Report) -> None:
+    """Look at each header, and at depth "pixels" at all of each picture."""
+    if report.depth == "labels":
+        return
+    known = {one.where for one in report.dataset.findings if one.kind == "unreadable-image"}
+    # A reader that misses pictures said so for each, or once for all.
+    missed = any(one.kind == "missing-image" for one in report.dataset.findings)
+    paths = report.dataset.paths
+    sizes = report.dataset.images.select("width", "height").rows()
+    for row, answer in enumerate(_headers(report)):
+        if isinstance(answer, ImageInfo):
+            _compare_size(report, row, sizes[row], answer)
+            continue
+        kind, message = "unreadable-image", str(answer)
+        if not picture_exists(paths[row]):
+            kind = "missing-image"
+            if missed:
+                continue
+        elif _fits_without_limit(paths[row]):
+            kind = "oversized-image"
+        elif report.names[row] in known:
+            # The reader has reported it; a repaired copy needs to know the row.
+            report.left_out[row] = next(
+                one
+                for one in report.dataset.findings
+                if one.kind == "unreadable-image" and one.where == report.names[row]
+            )
+            continue
+        report.left_out[row] = report.picture(row, kind, message, "error")
+    if report.depth == "pixels":
+        _pixels(report)
+
+
+def _headers(report: Report) -> list[ImageInfo | ImageError]:
+    def probe(path: str) -> ImageInfo | ImageError:
+        try:
+            return probe_image(path)
+        except ImageError as error:
+            return error
+
+    paths = report.dataset.paths
+    answers: list[ImageInfo | ImageError] = []
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        for start in range(0, len(paths), 4096):
+            answers.extend(pool.map(probe, paths[start : start + 4096]))
+            report.tell("headers", len(answers), len(paths))
+    return answers
+
+
+def _fits_without_limit(path: str) -> bool:
+    try:
+        probe_image(path, max_pixels=_NO_LIMIT)
+    except ImageError:
+        return False
+    return True
+
+
+def _compare_size(report: Report, row: int, size: tuple[int | None, ...], info: ImageInfo) -> None:
+    if None in size or size == (info.width, info.height):
+        return
+    hint = ""
+    turned = size == (info.height, info.width)
+    if turned and info.orientation >= 5:
+        hint = (
+            f"; EXIF orientation {info.orientation} turns it, and the labels seem to be of the"
+            " picture before"
+        )
+    elif turned:
+        hint = "; the labels seem to be of the picture before EXIF turned it, or width and height"
+        hint += " are exchanged"
+    message = (
+        f"the picture is {info.width}x{info.height} pixels, its annotation says"
+        f" {size[0]}x{size[1]}{hint}"
+    )
+    finding = report.picture(row, "wrong-size", message, "error")
+    if report.dataset.task != "detect":
+        report.resized[row] = info.width, info.height, finding
+    elif turned and info.orientation >= 5:
+        report.turned[row] = info.orientation, finding
+    else:
+        # Nobody can tell which pixels the boxes mean.
+        report.left_out[row] = finding
+
+
+def _pixels(report: Report) -> None:
+    """What only decoding shows."""
+    told = set(report.left_out)
+    exists = report.dataset.paths
+    seen = report.seen
+    for row in sorted(seen.errors.keys() | seen.damage.keys()):
+        if row in told or not picture_exists(exists[row]):
+            continue
+        if row in seen.errors:
+            finding = report.picture(row, "unreadable-image", seen.errors[row], "error")
+            report.left_out[row] = finding
+            continue
+        said, broken = seen.damage[row]
+        if broken:
+            message = f"a part of the picture is lost; the decoder says {said!r}"
+            report.left_out[row] = report.picture(row, "damaged-image", message, "error")
+        else:
+            message = f"the picture may be damaged; the decoder says {said!r}"
+            report.picture(row, "damaged-image", message)
+    for row in (seen.flat & seen.readable).nonzero()[0].tolist():
+        report.picture(row, "blank-image", "all pixels are nearly the same grey", "info")
