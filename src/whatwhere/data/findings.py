@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from whatwhere.data.advice import advice
+
 Severity = Literal["error", "warning", "info"]
 
 KEPT_OUT = "kept out"
@@ -32,9 +34,26 @@ class Finding:
     action: str = "kept"
     boxes: int = 0
 
-    def to_dict(self) -> dict[str, str | int]:
-        """Plain values, for JSON."""
-        return asdict(self)
+    @property
+    def do(self) -> str:
+        """What to do about it."""
+        return advice(self.kind)
+
+    @property
+    def place(self) -> tuple[str, int | None, str | None]:
+        """`where` in its parts: file, line from 1 ("a.xml:3"), record ("a.json#17")."""
+        file, mark, record = self.where.rpartition("#")
+        if mark and file:
+            return file, None, record
+        file, mark, line = self.where.rpartition(":")
+        if mark and file and line.isascii() and line.isdigit():
+            return file, int(line), None
+        return self.where, None, None
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """Plain values, for JSON: the fields, then `file`, `line`, `record` and `do`."""
+        file, line, record = self.place
+        return {**asdict(self), "file": file, "line": line, "record": record, "do": self.do}
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message} ({self.action})"

@@ -75,7 +75,7 @@ def _pictures(report: Report) -> None:
     logs = np.log(counts[some])
     middle = float(np.median(logs))
     spread = max(1.4826 * float(np.median(np.abs(logs - middle))), 1 / 3)
-    most = max(float(np.exp(middle + _SPREAD * spread)), 10.0)
+    most = max(float(np.exp(middle + _SPREAD * spread)), 20.0)
     for row in some[counts[some] > most].tolist():
         message = (
             f"{counts[row]} labels, where half of the pictures have {np.exp(middle):.0f} or fewer"
