@@ -30,7 +30,8 @@ class Format(Protocol):
     message for an unknown folder. TASKS: what it can hold. HOLDS: the columns of the two
     tables, beyond picture, size, class and box, that are the same after writing and reading
     ("split", "iscrowd"; "extra" means a label's and "image_extra" a picture's, of this format;
-    "class_info" and "info" belong here, too). A read-only format has no `write`.
+    "class_info" and "info" belong here, too). A read-only format has no `write`. A format may
+    have IGNORED: class names that are always regions to ignore (KITTI's "DontCare").
     """
 
     NAME: str
@@ -166,4 +167,6 @@ def write(
     with atomic_path(target) as temporary:
         temporary.mkdir()
         findings = chosen.write(dataset, temporary, placed)
-    return (*findings, *placed.findings, *lost_columns(dataset, chosen.HOLDS, chosen.TITLE))
+    ignored = getattr(chosen, "IGNORED", frozenset())
+    lost = lost_columns(dataset, chosen.HOLDS, chosen.TITLE, ignored)
+    return (*findings, *placed.findings, *lost)

@@ -13,13 +13,18 @@ _IMAGE |= {"labelled": "labelled", "complete": "complete"}
 _LABEL = ("area", "score", "source", "track", "segmentation", "keypoints", "attributes", "extra")
 
 
-def lost_columns(dataset: Dataset, holds: frozenset[str], title: str) -> list[Finding]:
+def lost_columns(
+    dataset: Dataset, holds: frozenset[str], title: str, ignored: frozenset[str] = frozenset()
+) -> list[Finding]:
     """One finding for each column that has values and no place in the format.
 
     An `area` that is the box's own is not lost, since it follows from the box; neither are
-    `id`s, which are names for the machine, nor an `ignore` that follows from another flag.
+    `id`s, which are names for the machine, nor an `ignore` that follows from another flag,
+    or from a class in `ignored`, of which the format has nothing but regions to ignore.
     """
     findings = []
+    always = [place for place, name in enumerate(dataset.names) if name in ignored]
+    others = dataset.labels.filter(~pl.col("class_id").is_in(always))
 
     def lost(column: str, count: int, what: str) -> None:
         if count:
@@ -32,7 +37,7 @@ def lost_columns(dataset: Dataset, holds: frozenset[str], title: str) -> list[Fi
             lost(column, values.len() - values.null_count(), "pictures")
     for column in FLAGS:
         if column not in holds:
-            lost(column, _lost_flags(dataset.labels, column, holds), "labels")
+            lost(column, _lost_flags(others, column, holds), "labels")
     for column in _LABEL:
         if column in holds:
             continue
