@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
-from data_samples import rich
+from data_samples import changed, rich
 from whatwhere.data import Dataset
 from whatwhere.data.formats import formats
 from whatwhere.data.tables import BOX, FLAGS
@@ -48,8 +48,9 @@ class Limits:
         lists_classes: whether a class without labels stays.
         class_order: whether the classes are in the order that they were in.
         plain_only: pictures can only be read with the pictures at hand, for their sizes.
-        extra, image_extra: what its own columns may have.
-        class_info, info: what it keeps of classes and of the whole.
+        extra, image_extra: what its own columns may have, if not {"its name": {"note": ...}}.
+        class_info, info: what it keeps of classes and of the whole, if not a supercategory
+            and a description.
         tolerance: pixels that boxes may be off after a round trip; 0 is to the bit.
     """
 
@@ -77,6 +78,36 @@ _TRAIN_VAL_TEST = frozenset({"train", "val", "test"})
 
 
 LIMITS: dict[str, Limits] = {
+    "createml": Limits(
+        # A record has its class's name and nothing lists the classes.
+        lists_classes=False,
+        class_order=False,
+        extra='{"createml": {"note": "seen twice"}}',
+        image_extra='{"createml": {"photographer": "nobody"}}',
+    ),
+    "csv_boxes": Limits(
+        # Columns that nobody knows are kept as text.
+        extra='{"csv_boxes": {"note": "seen twice"}}',
+    ),
+    "cvat": Limits(
+        extra='{"cvat": {"z_order": 2, "group_id": 4}}',
+        image_extra='{"cvat": {"task_id": "3"}}',
+        class_info={"ant": {"color": "#c06060", "supercategory": "insect"}},
+    ),
+    "datumaro": Limits(
+        extra='{"datumaro": {"z_order": 3, "group": 5}}',
+        image_extra='{"datumaro": {"frame": 4}}',
+        class_info={"ant": {"parent": "insect", "attributes": ["legs"], "code": 3}},
+        info={"author": "nobody", "datumaro": {"categories": {"points": {"items": []}}}},
+    ),
+    "label_studio": Limits(
+        extra='{"label_studio": {"meta": {"text": ["a note"]}}}',
+        image_extra='{"label_studio": {"data": {"city": "Ulm"}}}',
+    ),
+    "labelme": Limits(
+        extra='{"labelme": {"group_id": 4, "description": "a note"}}',
+        image_extra='{"labelme": {"reviewer": "nobody"}}',
+    ),
     "folders": Limits(
         # The folder is the class, and the pictures in it are all that there is.
         stored=True,
@@ -181,23 +212,26 @@ def sample(name: str, task: Task, folder: Path) -> Dataset:
     """A data set with all that the format holds, and no more."""
     known, columns = limits(name), columns_of(name)
     dataset = rich(task, folder, columns, known.shape)
-    for column, value in (("extra", known.extra), ("image_extra", known.image_extra)):
-        if column in columns:
-            assert value is not None, f"tests/format_limits.py: what may {column!r} of {name} be?"
-    if known.extra is not None:
-        rows = dataset.labels["image"] != 1
-        value = pl.when(rows).then(pl.lit(known.extra)).otherwise(None)
-        dataset.labels = dataset.labels.with_columns(value.alias("extra"))
-    if known.image_extra is not None:
-        value = pl.lit(known.image_extra)
-        dataset.images = dataset.images.with_columns(value.alias("extra"))
+    dataset = changed_images(dataset, name) if "image_extra" in columns else dataset
+    if "extra" in columns:
+        text = known.extra or json.dumps({name: {"note": "kept"}})
+        rows = pl.when(pl.col("image") != 1).then(pl.lit(text))
+        dataset = changed(dataset, extra=rows)
     if "class_info" in columns:
-        assert known.class_info is not None, f"what may class_info of {name} be?"
-        dataset.class_info = known.class_info
+        default = {dataset.names[0]: {"supercategory": "beetle"}}
+        dataset.class_info = known.class_info or default
     if "info" in columns:
-        assert known.info is not None, f"what may info of {name} be?"
-        dataset.info = known.info
+        dataset.info = known.info or {"description": "made for a test"}
     return fitted(dataset, name)
+
+
+def changed_images(dataset: Dataset, name: str) -> Dataset:
+    """With a value in the `extra` of every second picture."""
+    text = limits(name).image_extra or json.dumps({name: {"note": "kept"}})
+    row = pl.int_range(pl.len())
+    extra = pl.when(row % 2 == 0).then(pl.lit(text)).alias("extra")
+    images = dataset.images.with_columns(extra)
+    return Dataset(images, dataset.labels, dataset.names, root=dataset.root, task=dataset.task)
 
 
 _JSON = {"segmentation", "keypoints", "attributes", "extra"}
