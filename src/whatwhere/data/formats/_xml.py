@@ -33,7 +33,12 @@ class Node:
 
 
 def parse_xml(path: Path) -> Node:
-    """The root element of a file.
+    """The root element of a file; see `parse_xml_bytes`."""
+    return parse_xml_bytes(path.read_bytes())
+
+
+def parse_xml_bytes(data: bytes) -> Node:
+    """The root element of a file's content.
 
     Document types and entities are refused, since they can make a parser read other files
     or fill the memory; annotation files have none.
@@ -53,8 +58,8 @@ def parse_xml(path: Path) -> Node:
         stack[-1].children.append(node)
         stack.append(node)
 
-    def text(data: str) -> None:
-        stack[-1].text += data
+    def text(letters: str) -> None:
+        stack[-1].text += letters
 
     def refuse(*_: object) -> None:
         raise XmlError(f"a document type or entity in line {parser.CurrentLineNumber}")
@@ -65,7 +70,7 @@ def parse_xml(path: Path) -> Node:
     parser.StartDoctypeDeclHandler = refuse
     parser.EntityDeclHandler = refuse
     try:
-        parser.Parse(path.read_bytes(), True)
+        parser.Parse(data, True)
     except expat.ExpatError as error:
         reason = expat.ErrorString(error.code)
         raise XmlError(f"not well-formed XML: {reason} in line {error.lineno}") from None
