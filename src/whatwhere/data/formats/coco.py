@@ -50,7 +50,8 @@ def _is_instances(path: Path) -> bool:
     if text.lstrip()[:1] != b"{" or (b'"caption"' in text and b'"bbox"' not in text):
         return False
     # One key is enough: a damaged file is to be named as such, not passed over.
-    return b'"images"' in text or b'"annotations"' in text
+    # Datumaro's items have annotations, too.
+    return b'"images"' in text or (b'"annotations"' in text and b'"items"' not in text)
 
 
 def _files(path: Path) -> list[Path]:
