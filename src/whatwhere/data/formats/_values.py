@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from whatwhere.data.formats._files import entries, head
 from whatwhere.errors import DataError
 
 
@@ -86,3 +87,31 @@ def load_json(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): check the file") from None
     raise DataError(f"{path} is not valid JSON ({reason}): get it again or repair it") from None
+
+
+def json_keys(path: Path) -> tuple[str, frozenset[str]]:
+    """First character and key names near start and end of a JSON file; quick, no error."""
+    found, size = head(path), 0
+    if len(found) == 1 << 16:
+        try:
+            with path.open("rb") as file:
+                size = file.seek(0, 2)
+                file.seek(max(len(found), size - (1 << 14)))
+                found += b"\n" + file.read(1 << 14)
+        except OSError:
+            return "", frozenset()
+    words = found.decode("utf-8", "replace").lstrip("\ufeff \t\r\n")
+    if words[:1] not in ("{", "["):
+        return "", frozenset()
+    return words[0], frozenset(re.findall(r'"([^"\\\n]{1,80})"\s*:', words))
+
+
+def json_files(folder: Path) -> list[Path]:
+    """JSON files directly in a folder, by name; or the path itself if it is one."""
+    if folder.is_file():
+        return [folder] if folder.suffix.lower() == ".json" else []
+    return [
+        Path(one.path)
+        for one in entries(folder)
+        if one.name.lower().endswith(".json") and one.is_file()
+    ]
