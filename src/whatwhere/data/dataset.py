@@ -15,7 +15,6 @@ import polars as pl
 from numpy.typing import NDArray
 
 from whatwhere.data.findings import Finding
-from whatwhere.data.splitting import split_rows
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table
 from whatwhere.errors import UsageError
 from whatwhere.images import shown_path
@@ -222,45 +221,98 @@ class Dataset:
         return self.select(rows)
 
     def split(
-        self, *fractions: float, seed: int = 0, group: str | None = None
+        self,
+        *fractions: float,
+        seed: int = 0,
+        group: str | None = None,
+        near_duplicates: bool | NDArray[np.int64] = True,
     ) -> tuple[Dataset, ...]:
         """Divide into parts, such as 0.8, 0.1, 0.1; the same on every machine.
+
+        Each part gets its share of each class, as far as what stays together allows it.
 
         Args:
             fractions: share of each part; they add up to 1.
             seed: another seed gives other parts.
             group: column of `images` whose equal values stay together, or "folder" for the
-                folder of the picture. Without it, a `classify` set is divided class by class.
+                folder of the picture.
+            near_duplicates: keep pictures together that are nearly the same, for which each
+                is decoded; or int64 (N,), equal for those that stay together, as
+                `whatwhere.data.partition.near_groups` gives it.
 
         Raises:
             UsageError: the fractions do not add up to 1, or there is no such column.
         """
-        return tuple(self.select(rows) for rows in self._split_rows(fractions, seed, group))
+        from whatwhere.data.partition import parts
+
+        chosen = parts(self, fractions, seed=seed, group=group, near=near_duplicates)
+        return tuple(self.select(rows) for rows in chosen)
 
     def with_splits(
-        self, fractions: Mapping[str, float], *, seed: int = 0, group: str | None = None
+        self,
+        fractions: Mapping[str, float],
+        *,
+        seed: int = 0,
+        group: str | None = None,
+        near_duplicates: bool | NDArray[np.int64] = True,
+        keep: Sequence[str] = (),
     ) -> Dataset:
-        """The same pictures and findings with new split names, divided as by `split`."""
-        part = np.empty(len(self), dtype=object)
-        shares = list(fractions.values())
-        for name, rows in zip(fractions, self._split_rows(shares, seed, group), strict=True):
-            part[rows] = name
-        images = self.images.with_columns(pl.Series("split", part.tolist(), pl.String))
+        """The same pictures and findings with new split names, divided as by `split`.
+
+        Pictures of the splits named by `keep` stay there; the others are divided.
+        """
+        from whatwhere.data.partition import split_names
+
+        names = split_names(
+            self, fractions, seed=seed, group=group, near=near_duplicates, keep=keep
+        )
+        images = self.images.with_columns(pl.Series("split", names, pl.String))
         return self._like(images, self.labels, findings=self.findings)
 
-    def _split_rows(
-        self, fractions: Sequence[float], seed: int, group: str | None
-    ) -> list[NDArray[np.int64]]:
-        groups: list[str | None] | None = None
-        if group == "folder":
-            groups = [str(Path(path).parent) for path in self.paths]
-        elif group is not None:
-            if group not in self.images.columns:
-                known = ", ".join(["folder", *self.images.columns])
-                raise UsageError(f"there is no column {group!r} to group by, only {known}")
-            groups = self.images[group].cast(pl.String).to_list()
-        strata = self._columns[0] if self.task == "classify" else None
-        return split_rows(len(self), fractions, seed=seed, strata=strata, groups=groups)
+    def folds(
+        self,
+        count: int,
+        *,
+        seed: int = 0,
+        group: str | None = None,
+        near_duplicates: bool | NDArray[np.int64] = True,
+        keep: Sequence[str] = (),
+    ) -> list[Dataset]:
+        """For cross-validation: as many copies of the table, each with another part as "val".
+
+        Every picture is in "val" once and in "train" otherwise; see `with_splits`.
+
+        Raises:
+            UsageError: fewer than two folds, or more than pictures.
+        """
+        if not 2 <= count <= len(self):
+            raise UsageError(
+                f"{len(self)} pictures can be divided into 2 or more folds, not {count}"
+            )
+        names = [f"fold{number}" for number in range(count)]
+        divided = self.with_splits(
+            dict.fromkeys(names, 1 / count),
+            seed=seed,
+            group=group,
+            near_duplicates=near_duplicates,
+            keep=keep,
+        )
+        column = pl.col("split")
+        return [
+            self._like(
+                divided.images.with_columns(
+                    pl.when(column == name)
+                    .then(pl.lit("val"))
+                    .when(column.is_in(names))
+                    .then(pl.lit("train"))
+                    .otherwise(column)
+                    .alias("split")
+                ),
+                self.labels,
+                findings=self.findings,
+            )
+            for name in names
+        ]
 
     def as_multilabel(self) -> Dataset:
         """Which classes each picture shows: boxes dropped, each class once a picture.
@@ -268,7 +320,10 @@ class Dataset:
         A class is ignored in a picture if all its labels there are.
         """
         labels = self.labels.group_by("image", "class_id", maintain_order=True).agg(
-            pl.col("ignore").all(), pl.col("source").first(), pl.col("record").first()
+            pl.col("ignore").all(),
+            pl.col("score").max(),
+            pl.col("source").first(),
+            pl.col("record").first(),
         )
         return self._like(self.images, labels, task="multilabel")
 
@@ -310,8 +365,16 @@ class Dataset:
         digest.update(np.ascontiguousarray(rows[np.lexsort(rows.T[::-1])]).tobytes())
         return digest.hexdigest()
 
-    def stats(self) -> dict[str, Any]:
-        """Counts: `images`, `labels`, `boxes`, `classes` (name: labels), `splits`."""
+    def stats(self, *, full: bool = False) -> dict[str, Any]:
+        """Counts: `images`, `labels`, `boxes`, `classes` (name: labels), `splits`.
+
+        Args:
+            full: all that `whatwhere.data.statistics.statistics` counts, too.
+        """
+        if full:
+            from whatwhere.data.statistics import statistics
+
+            return statistics(self)
         counts = np.bincount(self._columns[0], minlength=len(self.names))
         return {
             "images": len(self),
@@ -366,3 +429,123 @@ class Dataset:
         from whatwhere.data.formats import write
 
         return write(self, folder, format, pictures)
+
+    def filter(
+        self,
+        where: str | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        without: Sequence[str] = (),
+        min_size: float | None = None,
+        max_size: float | None = None,
+        flags: Sequence[str] = (),
+        split: str | Sequence[str] | None = None,
+        keep_empty: bool = False,
+        rest: Literal["remove", "ignore"] = "remove",
+    ) -> Dataset:
+        """The labels and pictures for which all conditions hold.
+
+        Conditions on labels choose labels, and then the pictures that have one; conditions on
+        pictures alone (`split`, and parts of `where` that name no column of labels) choose
+        pictures with all their labels. Findings stay with the whole, as with `select`.
+
+        Args:
+            where: an expression such as 'width > 500 and name in ("car", "bus") and not
+                truncated'; `whatwhere.data.expressions` says what is allowed, and
+                `whatwhere.data.operations.COLUMNS` has the names.
+            classes: only these; the data set then has no others.
+            without: all classes but these.
+            min_size, max_size: the shorter side of a box is at least, the longer at most so
+                many pixels.
+            flags: "difficult" for labels that are, "no-difficult" for those that are not;
+                also truncated, occluded, crowd and ignore.
+            split: pictures of this split, or of these.
+            keep_empty: keep pictures of which no label is left, as background.
+            rest: what becomes of labels that sizes, flags and `where` do not choose. An
+                object that is "remove"d is in the picture still, so a model is trained not to
+                find it; to "ignore" it counts neither way.
+
+        Raises:
+            UsageError: an unknown class, split, flag or column; an expression that is none.
+        """
+        from whatwhere.data.operations import filter_dataset
+
+        return filter_dataset(
+            self,
+            where,
+            classes=classes,
+            without=without,
+            min_size=min_size,
+            max_size=max_size,
+            flags=flags,
+            split=split,
+            keep_empty=keep_empty,
+            rest=rest,
+        )
+
+    def sample(
+        self, count: int | None = None, *, share: float | None = None, seed: int = 0
+    ) -> Dataset:
+        """Some of the pictures, the same ones for the same seed, on every machine.
+
+        Each class is in it if `count` allows that; beyond it, splits and classes keep their
+        shares, rare classes above all.
+
+        Args:
+            count: number of pictures; or
+            share: their share, more than 0 and at most 1.
+            seed: another seed gives another sample.
+
+        Raises:
+            UsageError: neither or both are given, or there are not so many pictures.
+        """
+        from whatwhere.data.sampling import sample
+
+        return sample(self, count, share=share, seed=seed)
+
+    def rename(self, mapping: Mapping[str, str]) -> Dataset:
+        """Other class names; classes that get one name become one class.
+
+        All names change at once, so two can be exchanged. Of classes that become one, the one
+        that had the name keeps its number and what is known of it. Records and findings stay.
+
+        Args:
+            mapping: new name by old name; classes that are not in it stay.
+
+        Raises:
+            UsageError: there is no such class; the message proposes near ones.
+        """
+        from whatwhere.data.operations import rename
+
+        return rename(self, mapping)
+
+    def as_classify(self) -> Dataset:
+        """A set of which each picture has exactly one class, as single-label classification.
+
+        Boxes are dropped and a class counts once; ignored labels do not count.
+
+        Raises:
+            UsageError: a picture has no class or several; the message names the first.
+        """
+        from whatwhere.data.operations import as_classify
+
+        return as_classify(self)
+
+    def as_crops(self, margin: float = 0.0) -> Dataset:
+        """Each box as a picture with its class: a single-label set.
+
+        Nothing is written: the pictures are paths such as `street.jpg!/crop+10,20,110,220/
+        street-1.jpg`, decoded from the whole picture each time. `write` makes them files (JPEG
+        of quality 95 for crops of JPEG, PNG for others), which is quicker to train on. Crops
+        of one picture are of one group. Ignored labels give no crop; a finding counts them.
+
+        Args:
+            margin: what is added on each side, as a share of the box's width and height; cut
+                at the picture's edge. Boxes that end inside a pixel get all of it.
+
+        Raises:
+            UsageError: the data set has no boxes, or the margin is negative.
+        """
+        from whatwhere.data.crops import as_crops
+
+        return as_crops(self, margin)

@@ -74,10 +74,11 @@ def statistics(dataset: Dataset) -> dict[str, Any]:
 class _Numbers:
     """The columns as arrays, each computed once.
 
-    Per label: image, class_id, area (square pixels, NaN without a box), boxed. Per label with
-    a box: split of its picture, aspect (width / height). Where the picture's size is known,
-    too: `sized` of the boxed, relative (root of the share of the picture), centres (in 0..1),
-    sizes (width, height at a long side of 640).
+    Of pictures: per_image, split; of pairs of picture and class: shown. Of labels: image,
+    class_id, ignore, area (square pixels, NaN without a box), boxed. Of boxes: box_split,
+    aspect (width / height), sized (the picture's size is known); and of those: relative (root
+    of the share of the picture), centres (in 0..1), sizes (at a long side of 640 pixels),
+    sized_split.
     """
 
     def __init__(self, dataset: Dataset) -> None:
@@ -91,6 +92,8 @@ class _Numbers:
             self.split_names.append(None)
         split = images["split"].replace_strict(codes, default=len(codes), return_dtype=pl.Int64)
         self.split = split.to_numpy()
+        # Pairs of picture and class, each once: picture * number of classes + class.
+        self.shown: Ints = np.unique(self.image * len(dataset.names) + self.class_id)
         self.per_image: Ints = np.bincount(self.image, minlength=len(dataset))
         box = np.stack([labels[name].to_numpy().astype(np.float64) for name in BOX], axis=1)
         self.boxed = ~np.isnan(box).any(axis=1) if len(box) else np.zeros(0, np.bool_)
@@ -115,7 +118,7 @@ class _Numbers:
 def _class_table(dataset: Dataset, numbers: _Numbers) -> list[dict[str, Any]]:
     count = len(dataset.names)
     splits = len(numbers.split_names)
-    shown = np.unique(numbers.image * count + numbers.class_id)
+    shown = numbers.shown
     images = np.bincount(shown % count, minlength=count) if count else np.zeros(0, np.int64)
     labels = np.bincount(numbers.class_id, minlength=count)
     ignored = np.bincount(numbers.class_id[numbers.ignore], minlength=count)
@@ -279,7 +282,7 @@ def _co_occurrence(dataset: Dataset, numbers: _Numbers) -> dict[str, Any]:
     count = len(dataset.names)
     if not count:
         return {"names": [], "counts": [], "left_out": 0}
-    shown = np.unique(numbers.image * count + numbers.class_id)
+    shown = numbers.shown
     images = np.bincount(shown % count, minlength=count)
     order = np.argsort(-images, kind="stable")[:MOST_PAIRED]
     chosen = np.sort(order[images[order] > 0])
