@@ -126,5 +126,5 @@ def folder_of(split: str | None) -> str:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two boxes are the same float32 values."""
-    return bool((np.float32(a) == np.float32(b)).all())
+    """Whether numbers, such as those of two boxes, are the same float32 values."""
+    return np.array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
