@@ -233,7 +233,7 @@ class _Merged:
     def _images(self, dataset: Dataset, prefix: str | None) -> pl.DataFrame:
         images = dataset.images
         if prefix is not None:
-            images = images.with_columns(pl.lit(f"{prefix}/") + pl.col("group"))
+            images = images.with_columns(group=pl.lit(f"{prefix}/") + pl.col("group"))
         # A number that two pictures have names neither of them.
         own = set(images["id"].drop_nulls().to_list())
         clash = sorted(own & self.ids)
@@ -256,11 +256,11 @@ class _Merged:
             numbers.gather(dataset.labels["class_id"].cast(pl.Int64))
         )
         if prefix is not None:
-            labels = labels.with_columns(pl.lit(f"{prefix}/") + pl.col("track"))
+            labels = labels.with_columns(track=pl.lit(f"{prefix}/") + pl.col("track"))
         below = _below(dataset.root, self.root)
         if below:
             # Records are told from the folder of the whole, so none occurs twice.
-            labels = labels.with_columns(pl.lit(f"{below}/") + pl.col("record"))
+            labels = labels.with_columns(record=pl.lit(f"{below}/") + pl.col("record"))
         return labels
 
 
