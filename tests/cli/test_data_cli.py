@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -39,10 +38,10 @@ def test_check(run: Run, shelves: Path) -> None:
     (shelves / "JPEGImages" / "train00.jpg").write_bytes(b"")
     outcome = run("data", "check", shelves)
     assert outcome.status == 1
-    assert "error: JPEGImages/train00.jpg" in outcome.out
-    (row,) = run("data", "check", shelves, "--json").rows
+    assert "JPEGImages/train00.jpg" in outcome.out
+    rows = run("data", "check", shelves, "--json").rows
+    (row,) = [row for row in rows if row["severity"] == "error"]
     assert row["kind"] == "unreadable-image"
-    assert list(row) == ["kind", "message", "where", "severity", "action", "boxes"]
 
 
 @pytest.mark.parametrize("to", ["coco", "yolo", "voc"])
@@ -109,4 +108,5 @@ def test_bccd(run: Run, shared: Path) -> None:
     }
     outcome = run("data", "check", shared / "bccd", "--json")
     assert outcome.status == 1
-    assert [json.loads(line)["kind"] for line in outcome.out.splitlines()] == ["zero-size-box"] * 2
+    errors = [row["kind"] for row in outcome.rows if row["severity"] == "error"]
+    assert errors == ["zero-size-box"] * 2

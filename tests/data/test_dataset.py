@@ -296,8 +296,9 @@ def test_check_notes_unused_classes_and_empty_pictures(tmp_path: Path) -> None:
     dataset = detection(tmp_path)
     more = Dataset(dataset.images, dataset.labels, [*NAMES, "unicorn"])
     notes = [finding for finding in more.check() if finding.severity == "info"]
-    assert [finding.kind for finding in notes] == ["unused-class", "no-labels"]
-    assert "unicorn" in notes[0].message
+    messages = {finding.kind: finding.message for finding in notes}
+    assert set(messages) == {"unused-class", "unmeasured-class", "no-labels", "whole-picture-box"}
+    assert "unicorn" in messages["unused-class"]
 
 
 def test_a_finding_as_text_and_as_json() -> None:
@@ -310,6 +311,10 @@ def test_a_finding_as_text_and_as_json() -> None:
         "severity": "error",
         "action": "kept out",
         "boxes": 1,
+        "file": "a.xml",
+        "line": 3,
+        "record": None,
+        "do": "draw the box anew, or remove the label",
     }
 
 

@@ -49,7 +49,7 @@ def split_data(data: Dataset, config: TrainConfig) -> tuple[Dataset, Dataset]:
             " hold some out for validation: add pictures, or a split 'val'"
         )
     share = max(config.validation, 1 / len(training))
-    kept, held = training.split(1 - share, share, seed=config.seed)
+    kept, held = training.split(1 - share, share, seed=config.seed, near_duplicates=False)
     return (
         (kept, held)
         if len(held)
