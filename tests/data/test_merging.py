@@ -159,7 +159,7 @@ def test_numbers_and_what_is_known(tmp_path: Path) -> None:
     two.category_ids = (1, 3)
     other = merge([one, two])
     assert other.category_ids == ()
-    assert "category-ids" in {finding.kind for finding in other.findings}
+    assert "contradicting-ids" in {finding.kind for finding in other.findings}
 
 
 def test_groups_of_one_name(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ ADVICE: dict[str, str] = {
     "clipped-box": "nothing if the overhang is small; else check the recorded size and the units",
     "whole-picture-box": "check that the object fills the picture; else draw the box anew",
     "no-box": "draw a box, or read the data as a multi-label set",
-    "no-crop": "nothing: the box is too small to cut out",
+    "no-crop": "nothing: what is to be ignored is no example of its class",
     "duplicate-label": "remove one of the two (--fix does)",
     "near-identical-box": "remove one of the two boxes (--fix does)",
     "contradicting-labels": "decide which class is right and remove the other label",
@@ -26,6 +26,8 @@ ADVICE: dict[str, str] = {
     "untrained-class": "divide the data anew with 'data split', or add training pictures",
     "unmeasured-class": "divide the data anew with 'data split', or add pictures to val and test",
     "class-imbalance": "collect more of the rare classes, and look at scores class by class",
+    "shared-group": "if they are different things, give each data set a --prefix",
+    "differing-info": "nothing, or correct what is said of the whole in one of the data sets",
     "contradicting-ids": "give each class one number in all files",
     "image-label": "nothing: a label of the whole picture cannot be a box",
     # Pictures.

@@ -366,18 +366,18 @@ def _shared_groups(datasets: Sequence[Dataset]) -> list[Finding]:
 
 
 def _category_ids(datasets: Sequence[Dataset], work: _Merged) -> list[int]:
-    """The sets' numbers of the classes if they agree and every class has one; else none."""
+    """The sets' numbers of the classes if every class has one and they agree; else none."""
     ids: dict[str, int] = {}
+    agree = True
     for dataset in datasets:
         for name, number in zip(dataset.names, dataset.category_ids, strict=False):
-            ids.setdefault(name, number)
-    if set(ids) == set(work.names) and len(set(ids.values())) == len(ids):
-        return [ids[name] for name in work.names]
-    if ids:
+            agree &= ids.setdefault(str(name), number) == number
+    agree &= len(set(ids.values())) == len(ids)
+    if not agree:
         message = "the data sets number their classes differently: the classes get new numbers"
         where = " + ".join(dataset.source for dataset in datasets)
-        work.findings.append(Finding("category-ids", message, where, "info", "left out"))
-    return []
+        work.findings.append(Finding("contradicting-ids", message, where, "info", "left out"))
+    return [ids[name] for name in work.names] if agree and len(ids) == len(work.names) else []
 
 
 def _info(datasets: Sequence[Dataset], work: _Merged) -> dict[str, Any]:

@@ -3,6 +3,26 @@
 Importing a command's module must import nothing heavy.
 """
 
-from whatwhere.cli.data import check, convert, split, stats
+from whatwhere.cli.data import (
+    check,
+    convert,
+    filter,
+    formats,
+    merge,
+    rename,
+    sample,
+    split,
+    stats,
+)
 
-__all__ = ["check", "convert", "split", "stats"]
+__all__ = [
+    "check",
+    "convert",
+    "filter",
+    "formats",
+    "merge",
+    "rename",
+    "sample",
+    "split",
+    "stats",
+]

@@ -47,7 +47,8 @@ Pictures = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-SHOWN = 20
+ALONE = 3
+"""Up to so many findings of one kind are printed each; more become one line."""
 
 
 @contextmanager
@@ -71,11 +72,23 @@ def read_data(path: Path, format: str | None, images: Path | None = None) -> Dat
 
 
 def write_data(
-    dataset: Dataset, target: Path, format: str, as_json: bool, pictures: str = "copy"
+    dataset: Dataset,
+    target: Path,
+    format: str,
+    as_json: bool,
+    pictures: str = "copy",
+    found: Sequence[Finding] = (),
+    read: Sequence[Finding] | None = None,
 ) -> int:
-    """Write a data set, print what could not be kept, and give the exit status."""
+    """Write a data set, print what could not be kept, and give the exit status.
+
+    Args:
+        found: what else is to be reported with it, such as what merging found.
+        read: what reading found, printed for people only; by default the data set's findings.
+    """
+    read = dataset.findings if read is None else read
     with busy(f"writing {len(dataset)} pictures"):
-        losses = dataset.write(target, format, pictures=pictures)  # type: ignore[arg-type]
+        losses = (*found, *dataset.write(target, format, pictures=pictures))  # type: ignore[arg-type]
     failed = any(finding.severity == "error" for finding in losses)
     if as_json:
         typer.echo(
@@ -84,14 +97,14 @@ def write_data(
                     "path": str(target),
                     "format": format,
                     **{key: dataset.stats()[key] for key in ("images", "labels", "splits")},
-                    "kept_out": dataset.kept_out,
+                    "kept_out": sum(finding.boxes for finding in [*read, *found]),
                     "findings": [finding.to_dict() for finding in losses],
                 },
                 ensure_ascii=False,
             )
         )
         return int(failed)
-    print_findings([*dataset.findings, *losses], limit=SHOWN)
+    print_groups([*read, *losses])
     splits = ", ".join(f"{name} {count}" for name, count in dataset.splits.items())
     typer.echo(f"{target}: {format}, {len(dataset)} pictures" + (f" ({splits})" if splits else ""))
     return int(failed)
@@ -109,3 +122,18 @@ def print_findings(findings: Sequence[Finding], limit: int | None) -> None:
         typer.echo(f"{finding.severity}: {finding}")
     if limit is not None and len(findings) > limit:
         typer.echo(f"... and {len(findings) - limit} more: see 'whatwhere data check'")
+
+
+def print_groups(findings: Sequence[Finding]) -> None:
+    """A line a finding where there are few of its kind, else one line with the first."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.kind), []).append(finding)
+    for (severity, kind), group in groups.items():
+        if len(group) <= ALONE:
+            for finding in group:
+                typer.echo(f"{severity}: {finding}")
+        else:
+            boxes = sum(finding.boxes for finding in group)
+            lost = f" ({boxes} labels kept out)" if boxes else ""
+            typer.echo(f"{severity}: {len(group)} x {kind}{lost}, such as {group[0]}")

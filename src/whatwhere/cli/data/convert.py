@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,12 @@ from whatwhere.cli.data._common import (
     read_data,
     write_data,
 )
+from whatwhere.errors import UsageError
+
+if TYPE_CHECKING:
+    from whatwhere.data import Dataset
+
+VIEWS = ("multilabel", "classify", "crops")
 
 
 @data.command()
@@ -24,11 +30,37 @@ def convert(
     source: Source,
     target: Target,
     to: Annotated[str, typer.Option("--to", help="Format to write, such as coco or yolo.")],
+    view: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="multilabel: which classes each picture shows, boxes dropped; classify: the one"
+            " class of each picture; crops: each box as a picture of its own.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Of crops: what to add on each side, as a share of the box.")
+    ] = 0.0,
     format: Format = None,
     images: Images = None,
     pictures: Pictures = "copy",
     as_json: Json = False,
 ) -> int:
-    """Write a data set in another format, pictures included, to a new folder."""
+    """Write a data set in another format, pictures included, to a new folder.
+
+    What the format cannot hold is said; 'whatwhere data formats' lists what each one holds.
+    """
+    if view is not None and view not in VIEWS:
+        raise UsageError(f"--as is {', '.join(VIEWS)}, not {view!r}")
     dataset = read_data(source, format, images)
-    return write_data(dataset, target, to, as_json, pictures)
+    changed = _seen_as(dataset, view, margin)
+    found = () if changed is dataset else changed.findings
+    return write_data(changed, target, to, as_json, pictures, found, dataset.findings)
+
+
+def _seen_as(dataset: Dataset, view: str | None, margin: float) -> Dataset:
+    if view == "multilabel":
+        return dataset.as_multilabel()
+    if view == "classify":
+        return dataset.as_classify()
+    return dataset.as_crops(margin) if view == "crops" else dataset

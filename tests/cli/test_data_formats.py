@@ -1,0 +1,25 @@
+"""`whatwhere data formats`."""
+
+from __future__ import annotations
+
+from command_line import Run
+from whatwhere.data.formats import formats
+
+
+def test_every_format_is_listed(run: Run) -> None:
+    rows = run("data", "formats", "--json").rows
+    assert [row["name"] for row in rows] == sorted(formats())
+    for row in rows:
+        format = formats()[row["name"]]
+        assert row["title"] == format.TITLE
+        assert set(row["tasks"]) == format.TASKS
+        assert row["write"] == hasattr(format, "write")
+        assert set(row["keeps"]) == format.HOLDS
+        assert row["looks_for"]
+
+
+def test_the_table_has_the_names(run: Run) -> None:
+    outcome = run("data", "formats")
+    assert outcome.status == 0
+    for name in formats():
+        assert name in outcome.out
