@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding, Severity
-from whatwhere.data.formats._files import add_sizes, relative
+from whatwhere.data.formats._files import add_sizes, entries, is_picture, relative
 from whatwhere.data.formats._places import Places
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
 from whatwhere.types import Labels, Task
@@ -131,6 +131,18 @@ class Rows:
     def set_size(self, row: int, width: int, height: int) -> None:
         """Width and height, told later."""
         self._images["width"][row], self._images["height"][row] = width, height
+
+    def report_unlisted(self, folders: Iterable[Path]) -> None:
+        """Say how many pictures in these folders no annotation speaks of."""
+        for folder in folders:
+            more = [
+                one.name
+                for one in entries(folder)
+                if is_picture(one.name) and one.path not in self.row_of
+            ]
+            if more:
+                message = f"no annotation names {len(more)} pictures here, such as {more[0]}"
+                self.find("unlisted-image", message, self.where(folder), "info")
 
     def label(
         self,
