@@ -67,11 +67,22 @@ class Limits:
     lists_classes: bool = True
     class_order: bool = True
     plain_only: bool = False
-    extra: str | None = None
+    extra: str | pl.Expr | None = None
     image_extra: str | None = None
     class_info: dict[str, dict[str, Any]] | None = None
     info: dict[str, Any] | None = None
     tolerance: float = 0.0
+
+
+def _four_corners(rows: Table) -> Table:
+    """With a rhombus for every label, if any of them has a segmentation."""
+    if rows["segmentation"].null_count() == rows.height:
+        return rows
+    corners = []
+    for x1, y1, x2, y2 in rows.select(BOX).rows():
+        x, y = (x1 + x2) / 2, (y1 + y2) / 2
+        corners.append(json.dumps([[x, y1, x2, y, x, y2, x1, y]]))
+    return rows.with_columns(pl.Series("segmentation", corners))
 
 
 _TRAIN_VAL_TEST = frozenset({"train", "val", "test"})
@@ -107,6 +118,18 @@ LIMITS: dict[str, Limits] = {
     "labelme": Limits(
         extra='{"labelme": {"group_id": 4, "description": "a note"}}',
         image_extra='{"labelme": {"reviewer": "nobody"}}',
+    ),
+    "dota": Limits(
+        # Every object has four corners, or every one is an upright box.
+        labels=lambda rows: _four_corners(rows),
+        # The development kit knows degrees of difficulty.
+        extra=pl.when("difficult").then(pl.lit('{"dota": {"difficult": 2}}')),
+        image_extra='{"dota": {"imagesource": "GoogleEarth", "gsd": 0.25}}',
+    ),
+    "kitti": Limits(
+        # The angles and the object in space; unknown parts stand as KITTI's own markers.
+        extra='{"kitti": {"alpha": -1.57, "dimensions": [1.5, 1.625, 4.0]}}',
+        image_extra='{"kitti": {"calib": {"P0": [7.07, 0, 6.04], "note": "by hand"}}}',
     ),
     "folders": Limits(
         # The folder is the class, and the pictures in it are all that there is.
@@ -214,9 +237,10 @@ def sample(name: str, task: Task, folder: Path) -> Dataset:
     dataset = rich(task, folder, columns, known.shape)
     dataset = changed_images(dataset, name) if "image_extra" in columns else dataset
     if "extra" in columns:
-        text = known.extra or json.dumps({name: {"note": "kept"}})
-        rows = pl.when(pl.col("image") != 1).then(pl.lit(text))
-        dataset = changed(dataset, extra=rows)
+        extra = json.dumps({name: {"note": "kept"}}) if known.extra is None else known.extra
+        if isinstance(extra, str):
+            extra = pl.when(pl.col("image") != 1).then(pl.lit(extra))
+        dataset = changed(dataset, extra=extra)
     if "class_info" in columns:
         default = {dataset.names[0]: {"supercategory": "beetle"}}
         dataset.class_info = known.class_info or default

@@ -154,6 +154,8 @@ def test_class_names_are_no_paths(written: Written, evil: str, tmp_path: Path) -
         assert repr(evil) in str(error)
         return
     after = read(place / "copy")
+    if any(one.kind == "renamed-class" and repr(evil) in one.message for one in lost):
+        return
     assert sorted(after.names) == sorted(names)
     assert_same(after, dataset, frozenset(), written.name, 0.01)
 
