@@ -7,40 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from whatwhere.data import Dataset, read
+from voc_files import found, lists, make, thing
+from whatwhere.data import read
 from whatwhere.errors import DataError
 from whatwhere.images import write_image
-
-
-def thing(name: str = "cat", box: tuple[object, ...] = (1, 1, 10, 20), extra: str = "") -> str:
-    sides = "".join(
-        f"<{side}>{value}</{side}>"
-        for side, value in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
-    )
-    return f"<object>\n<name>{name}</name>{extra}<bndbox>{sides}</bndbox>\n</object>\n"
-
-
-def make(root: Path, objects: dict[str, str], size: tuple[int, int] | None = (60, 40)) -> Path:
-    for number, (stem, content) in enumerate(objects.items()):
-        write_image(root / "JPEGImages" / f"{stem}.png", np.full((40, 60, 3), number, np.uint8))
-        (root / "Annotations").mkdir(exist_ok=True)
-        shape = ""
-        if size:
-            shape = f"<size><width>{size[0]}</width><height>{size[1]}</height></size>"
-        text = f"<annotation>\n{shape}\n{content}</annotation>"
-        (root / "Annotations" / f"{stem}.xml").write_text(text, "utf-8")
-    return root
-
-
-def lists(root: Path, **splits: str) -> None:
-    folder = root / "ImageSets" / "Main"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, stems in splits.items():
-        (folder / f"{name}.txt").write_text("\n".join(stems.split()) + "\n")
-
-
-def found(dataset: Dataset) -> list[tuple[str, str]]:
-    return [(finding.kind, finding.where) for finding in dataset.findings]
 
 
 def test_pixels_are_counted_from_1_and_inclusive(tmp_path: Path) -> None:
@@ -66,9 +36,11 @@ def test_difficult_is_ignored_and_parts_are_not_objects(tmp_path: Path) -> None:
 
 def test_splits_are_the_lists(tmp_path: Path) -> None:
     make(tmp_path, dict.fromkeys("abcde", thing()))
-    lists(tmp_path, train="a b", val="c", trainval="a b c", test="d", cat_train="e", extra="e")
+    lists(tmp_path, train="a b", val="c", trainval="a b c", test="d", my_train="e")
+    main = tmp_path / "ImageSets" / "Main"
+    (main / "cat_train.txt").write_text("a  1\nb -1\nc  0\n")
     dataset = read(tmp_path)
-    assert dataset.splits == {"train": 2, "val": 1, "test": 1, "extra": 1}
+    assert dataset.splits == {"train": 2, "val": 1, "test": 1, "my_train": 1}
     assert dataset.findings == ()
 
 
@@ -150,12 +122,24 @@ def test_a_picture_without_annotation_is_background(tmp_path: Path) -> None:
     assert dataset.targets(1).class_ids.size == 0
 
 
-def test_annotations_without_picture_are_counted(tmp_path: Path) -> None:
+def test_annotations_without_picture_are_kept(tmp_path: Path) -> None:
     make(tmp_path, {"a": thing(), "b": thing() + thing()})
     (tmp_path / "JPEGImages" / "b.png").unlink()
     dataset = read(tmp_path)
     assert found(dataset) == [("missing-image", "Annotations/b.xml")]
-    assert (len(dataset), dataset.kept_out) == (1, 2)
+    assert (len(dataset), dataset.labels.height, dataset.kept_out) == (2, 3, 0)
+    assert dataset.images.select("width", "height").row(1) == (60, 40)
+
+
+def test_annotations_alone_make_one_finding(tmp_path: Path) -> None:
+    make(tmp_path / "set", dict.fromkeys("abc", thing()))
+    pictures = (tmp_path / "set" / "JPEGImages").rename(tmp_path / "elsewhere")
+    dataset = read(tmp_path / "set")
+    assert found(dataset) == [("missing-image", "Annotations/a.xml")]
+    assert len(dataset) == dataset.labels.height == 3
+    there = read(tmp_path / "set", images=pictures)
+    assert there.findings == ()
+    assert there.paths == [str(pictures / f"{stem}.png") for stem in "abc"]
 
 
 def test_the_file_name_is_used_where_the_stem_finds_nothing(tmp_path: Path) -> None:
@@ -215,15 +199,28 @@ def test_class_order_of_a_label_map(tmp_path: Path) -> None:
     assert list(read(tmp_path).names) == ["zebra", "cat", "ant"]
 
 
-def test_boxes_of_one_pixel_cannot_be_written(tmp_path: Path) -> None:
-    write_image(tmp_path / "a.png", np.zeros((40, 60, 3), np.uint8))
-    box = {"x1": [5, 1], "y1": [5, 1], "x2": [6, 9], "y2": [20, 9]}
-    dataset = Dataset(
-        {"path": [str(tmp_path / "a.png")]}, {"image": [0, 0], "class_id": [0, 0], **box}, ["cat"]
-    )
-    lost = dataset.write(tmp_path / "copy", "voc")
-    assert [(finding.kind, finding.boxes) for finding in lost] == [("tiny-box", 1)]
-    assert read(tmp_path / "copy").labels.height == 1
+@pytest.mark.parametrize("kind", ["pascalvoc_format", "imagenet_format"])
+def test_many_formats(kind: str, shared: Path) -> None:
+    folder = shared / "many_formats" / "data" / "database"
+    dataset = read(folder / "gts" / kind, images=folder / "images")
+    assert (len(dataset), dataset.labels.height, len(dataset.names)) == (100, 273, 20)
+    assert (dataset.findings, dataset.splits) == ((), {})
+
+
+def test_neon_trees(shared: Path) -> None:
+    folder = shared / "neon_trees"
+    counts = {
+        "2019_YELL_2_528000_4978000_image_crop2": 574,
+        "2019_YELL_2_541000_4977000_image_crop": 279,
+        "OSBS_029": 61,
+        "SOAP_061": 37,
+    }
+    for stem, count in counts.items():
+        dataset = read(folder / f"{stem}.xml")
+        assert (dataset.format, dataset.labels.height, dataset.kept_out) == ("voc", count, 0)
+        # One of the four has no picture.
+        assert bool(dataset.findings) == stem.endswith("crop2")
+    assert read(folder / "OSBS_029.xml").relative_paths() == ["OSBS_029.tif"]
 
 
 def test_bccd(shared: Path) -> None:
@@ -242,4 +239,8 @@ def test_voc2012_mini(shared: Path) -> None:
     assert (len(dataset), dataset.labels.height, len(dataset.names)) == (100, 273, 20)
     assert dataset.splits == {"train": 80, "val": 20}
     assert dataset.findings == ()
-    assert dataset.check() == []
+    assert not [finding for finding in dataset.check() if finding.severity != "info"]
+    assert dataset.labels["difficult"].sum() == dataset.labels["ignore"].sum()
+    poses = dataset.labels["extra"].str.json_path_match("$.voc.pose").drop_nulls()
+    assert set(poses) == {"Frontal", "Left", "Rear", "Right"}
+    assert dataset.images["extra"].str.contains("flickr").all()
