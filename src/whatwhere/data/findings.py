@@ -13,6 +13,13 @@ KEPT_OUT = "kept out"
 """Action of a finding whose record is not in the data set."""
 
 
+def shortened(text: str, limit: int = 500) -> str:
+    """The text, or its beginning and end if it has more characters than the limit."""
+    if len(text) <= limit:
+        return text
+    return f"{text[: limit * 2 // 3]} ... {text[len(text) - limit // 4 :]}"
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One fault, and what was done about it.
@@ -33,6 +40,11 @@ class Finding:
     severity: Severity = "warning"
     action: str = "kept"
     boxes: int = 0
+
+    def __post_init__(self) -> None:
+        # Messages quote what was found, and a line of a damaged file may be endless.
+        object.__setattr__(self, "message", shortened(self.message))
+        object.__setattr__(self, "where", shortened(self.where))
 
     @property
     def do(self) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from whatwhere.data.dataset import Dataset
-from whatwhere.data.findings import Finding
+from whatwhere.data.findings import Finding, shortened
 from whatwhere.data.formats._files import remembered_listings
 from whatwhere.data.formats._losses import lost_columns
 from whatwhere.data.formats._pictures import Pictures
@@ -107,13 +107,24 @@ def read(
     if folder is not None and not folder.is_dir():
         raise DataError(f"{images} is not a folder: name the folder of the pictures")
     absolute = place.resolve()
-    with remembered_listings():
-        if format is not None:
-            chosen = _format(format)
-            seen = chosen.recognise(absolute) or "as asked"
-        else:
-            chosen, seen = _recognise(absolute, place)
-        dataset = chosen.read(absolute, folder)
+    chosen = None if format is None else _format(format)
+    try:
+        with remembered_listings():
+            if chosen is not None:
+                seen = _seen(chosen, absolute) or "as asked"
+            else:
+                chosen, seen = _recognise(absolute, place)
+            dataset = chosen.read(absolute, folder)
+    except OSError as error:
+        # Links that lead to themselves, names that are too long, files without permission.
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"{shortened(str(error.filename or place))} cannot be read ({reason}): check it and"
+            " its permissions"
+        ) from None
+    except DataError as error:
+        # A message may quote the file, and a line of a damaged file may be endless.
+        raise DataError(shortened(str(error), 1000)) from error.__cause__
     dataset.source, dataset.format = os.fspath(path), chosen.NAME
     dataset.recognised = f"{chosen.TITLE}: {seen}"
     dataset.images_folder = "" if images is None else os.fspath(images)
@@ -122,8 +133,15 @@ def read(
     return dataset
 
 
+def _seen(format: Format, path: Path) -> str | None:
+    try:
+        return format.recognise(path)
+    except OSError:
+        return None
+
+
 def _recognise(path: Path, shown: Path) -> tuple[Format, str]:
-    seen = {name: phrase for name, one in formats().items() if (phrase := one.recognise(path))}
+    seen = {name: phrase for name, one in formats().items() if (phrase := _seen(one, path))}
     if not seen:
         wanted = "; ".join(f"{one.LOOKS_FOR} ({name})" for name, one in formats().items())
         raise DataError(f"{shown} is not a data set of a known format: looked for {wanted}")
