@@ -337,11 +337,18 @@ def _rounded(one: Any, two: Any, tolerance: float) -> tuple[Any, Any]:
     return one, two
 
 
+def _float32(text: str) -> float:
+    return float(np.float32(text))
+
+
 def _value(name: str, value: Any) -> Any:
     if name in FLAGS:
         return bool(value)
     if value is None:
         return None
+    if name in ("segmentation", "keypoints"):
+        # Coordinates as boxes have them.
+        return json.loads(value, parse_float=_float32, parse_int=_float32)
     if name in _JSON:
         return json.loads(value)
     if name in ("labelled", "complete"):

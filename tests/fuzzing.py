@@ -130,7 +130,7 @@ def _check(case: Case, kind: str, recognise: bool) -> list[str]:
         with opened_files() as found:
             dataset = read(case.folder, None if recognise else case.format)
     except WhatwhereError as error:
-        if not 10 < len(str(error)) < 2000:
+        if not 10 < len(str(error)) < 5000:
             wrong.append(f"message of {len(str(error))} characters: {str(error)[:300]}")
     except Hang:
         wrong.append(f"hang: more than {SECONDS:g} s")

@@ -114,7 +114,7 @@ def read(
                 seen = _seen(chosen, absolute) or "as asked"
             else:
                 chosen, seen = _recognise(absolute, place)
-            dataset = chosen.read(absolute, folder)
+            dataset = _read(chosen, absolute, folder)
     except OSError as error:
         # Links that lead to themselves, names that are too long, files without permission.
         reason = error.strerror or str(error)
@@ -122,15 +122,20 @@ def read(
             f"{shortened(str(error.filename or place))} cannot be read ({reason}): check it and"
             " its permissions"
         ) from None
-    except DataError as error:
-        # A message may quote the file, and a line of a damaged file may be endless.
-        raise DataError(shortened(str(error), 1000)) from error.__cause__
     dataset.source, dataset.format = os.fspath(path), chosen.NAME
     dataset.recognised = f"{chosen.TITLE}: {seen}"
     dataset.images_folder = "" if images is None else os.fspath(images)
     if len(dataset) == 0:
         raise DataError(f"{place} was read as {dataset.recognised}, but holds no pictures")
     return dataset
+
+
+def _read(format: Format, path: Path, images: Path | None) -> Dataset:
+    try:
+        return format.read(path, images)
+    except DataError as error:
+        # A message may quote the file, and a line of a damaged file may be endless.
+        raise DataError(shortened(str(error), 1000)) from error.__cause__
 
 
 def _seen(format: Format, path: Path) -> str | None:
