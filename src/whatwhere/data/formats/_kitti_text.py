@@ -98,7 +98,7 @@ def line_texts(
     fields = {
         "truncated": ["-1" if truncated is None else "1.00" if truncated else "0.00"],
         "occluded": [unsure if occluded is None else "1" if occluded else "0"],
-        "bbox": [np.format_float_positional(np.float32(side), trim="0") for side in box],
+        "bbox": [_side_text(np.float32(side)) for side in box],
         "score": [] if score is None else [_score_text(score)],
     }
     values = {}
@@ -132,6 +132,12 @@ def _agrees(
         # A score that is no confidence stands here only.
         return np.float32(numbers[0]) == score if 0 <= numbers[0] <= 1 else score is None
     return True
+
+
+def _side_text(side: np.float32) -> str:
+    """Two digits, as in KITTI's own files, where that is all there is."""
+    text = f"{side:.2f}"
+    return text if np.float32(text) == side else np.format_float_positional(side)
 
 
 def _score_text(score: float) -> str:
