@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,14 @@ from whatwhere.cli.data._common import (
     read_data,
     write_data,
 )
+from whatwhere.cli.data._progress import progress
 from whatwhere.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from whatwhere.data import Dataset
 
 
 @data.command()
@@ -26,23 +33,89 @@ def split(
     source: Source,
     target: Target,
     fractions: Annotated[
-        str, typer.Option(help="Shares of train, val and test; they add up to 1.")
-    ] = "0.8,0.1,0.1",
+        str | None,
+        typer.Option(
+            help="Shares of train, val and test, which add up to 1; by default 0.8,0.1,0.1, with"
+            " --keep-test 0.9,0.1."
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(help="For cross-validation: write DST/fold0, ... instead, one data set each."),
+    ] = None,
+    keep_test: Annotated[
+        bool, typer.Option("--keep-test", help="Leave the test pictures as they are.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Another seed gives other parts.")] = 0,
     group: Annotated[
         str | None,
         typer.Option(help="Keep pictures together that agree in this, such as folder."),
     ] = None,
+    no_near: Annotated[
+        bool, typer.Option("--no-near", help="Do not look for near duplicates; opens no picture.")
+    ] = False,
     to: To = None,
     format: Format = None,
     images: Images = None,
     pictures: Pictures = "copy",
     as_json: Json = False,
 ) -> int:
-    """Divide a data set anew into train, val and test, and write it to a new folder."""
-    shares = _shares(fractions)
-    dataset = read_data(source, format, images).with_splits(shares, seed=seed, group=group)
-    return write_data(dataset, target, to or dataset.format, as_json, pictures)
+    """Divide a data set anew and write it to a new folder.
+
+    Each part gets its share of each class. Pictures that are nearly the same, and those of
+    one group, stay together.
+    """
+    if folds is not None and fractions is not None:
+        raise UsageError("--folds and --fractions exclude each other: give one of them")
+    keep = ("test",) if keep_test else ()
+    shares = _shares(fractions or ("0.9,0.1" if keep_test else "0.8,0.1,0.1"))
+    dataset = read_data(source, format, images)
+    alike: bool | NDArray[np.int64] = False if no_near else _near(dataset, keep)
+    chosen = to or dataset.format
+    if folds is None:
+        divided = dataset.with_splits(
+            shares, seed=seed, group=group, near_duplicates=alike, keep=keep
+        )
+        return write_data(divided, target, chosen, as_json, pictures)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} has content already: choose a new folder")
+    parts = dataset.folds(folds, seed=seed, group=group, near_duplicates=alike, keep=keep)
+    status = 0
+    for number, part in enumerate(parts):
+        # What reading found is the same for all.
+        read = part.findings if number == 0 or as_json else ()
+        folder = target / f"fold{number}"
+        status |= write_data(part, folder, chosen, as_json, pictures, read=read)
+    return status
+
+
+def _near(dataset: Dataset, keep: tuple[str, ...]) -> NDArray[np.int64]:
+    """Groups of near duplicates, with a word about them on stderr."""
+    import numpy as np
+
+    from whatwhere.data.partition import near_groups
+
+    with progress() as told:
+        groups = near_groups(dataset, lambda done, count: told("pixels", done, count))
+    size = np.bincount(groups, minlength=len(dataset))
+    many = size > 1
+    if many.any():
+        typer.echo(
+            f"{size[many].sum()} pictures are near duplicates, in {many.sum()} groups that stay"
+            f" together; the largest has {size.max()}",
+            err=True,
+        )
+    if keep:
+        kept = dataset.images["split"].is_in(keep).fill_null(False).to_numpy()
+        both = np.intersect1d(groups[kept], groups[~kept])
+        if both.size:
+            leaks = int((np.isin(groups, both) & ~kept).sum())
+            typer.echo(
+                f"warning: {leaks} pictures outside {', '.join(keep)} are near duplicates of"
+                " pictures in it, which stays as it is: see 'whatwhere data check'",
+                err=True,
+            )
+    return groups
 
 
 def _shares(text: str) -> dict[str, float]:

@@ -15,31 +15,28 @@ def find(report: Report) -> None:
     """Look at each header, and at depth "pixels" at all of each picture."""
     if report.depth == "labels":
         return
-    known = {one.where for one in report.dataset.findings if one.kind == "unreadable-image"}
+    told = {
+        (one.kind, one.where): one
+        for one in report.dataset.findings
+        if one.kind in ("missing-image", "unreadable-image")
+    }
     # A reader that misses pictures said so for each, or once for all.
-    missed = any(one.kind == "missing-image" for one in report.dataset.findings)
+    missed = next((one for one in report.dataset.findings if one.kind == "missing-image"), None)
     paths = report.dataset.paths
     sizes = report.dataset.images.select("width", "height").rows()
     for row, answer in enumerate(_headers(report)):
         if isinstance(answer, ImageInfo):
             _compare_size(report, row, sizes[row], answer)
             continue
-        kind, message = "unreadable-image", str(answer)
+        kind = "unreadable-image"
         if not picture_exists(paths[row]):
             kind = "missing-image"
-            if missed:
-                continue
         elif _fits_without_limit(paths[row]):
             kind = "oversized-image"
-        elif report.names[row] in known:
-            # The reader has reported it; a repaired copy needs to know the row.
-            report.left_out[row] = next(
-                one
-                for one in report.dataset.findings
-                if one.kind == "unreadable-image" and one.where == report.names[row]
-            )
-            continue
-        report.left_out[row] = report.picture(row, kind, message, "error")
+        before = told.get((kind, report.names[row]))
+        if before is None and kind == "missing-image":
+            before = missed
+        report.left_out[row] = before or report.picture(row, kind, str(answer), "error")
     if report.depth == "pixels":
         _pixels(report)
 
@@ -98,10 +95,10 @@ def _compare_size(report: Report, row: int, size: tuple[int | None, ...], info: 
 def _pixels(report: Report) -> None:
     """What only decoding shows."""
     told = set(report.left_out)
-    exists = report.dataset.paths
+    paths = report.dataset.paths
     seen = report.seen
     for row in sorted(seen.errors.keys() | seen.damage.keys()):
-        if row in told or not picture_exists(exists[row]):
+        if row in told or not picture_exists(paths[row]):
             continue
         if row in seen.errors:
             finding = report.picture(row, "unreadable-image", seen.errors[row], "error")
