@@ -93,3 +93,17 @@ def test_the_last_unpacked_file_is_noticed_when_it_changes(tmp_path: Path) -> No
     path.write_bytes(gzip.compress(b"\x09" * 5))
     assert first.max() == 5
     assert read_image(f"{path}!/0+2x2/0.png").max() == 9
+
+
+def test_pixels_that_were_written_as_text(tmp_path: Path) -> None:
+    pixels = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5) * 4
+    text = pixels.tobytes().decode("latin-1").encode("utf-8")
+    assert len(text) > pixels.size
+    (tmp_path / "batch").write_bytes(b"ab" + text + b"cd")
+    path = str(Member(str(tmp_path / "batch"), 2, (3, 4, 5), "0.png", text=len(text)))
+    assert path.endswith(f"batch!/2+{len(text)}t3x4x5/0.png")
+    assert str(member(path)) == path
+    assert (read_image(path) == pixels.transpose(1, 2, 0)).all()
+    for wrong, message in ((len(text) - 2, "cut off"), (len(text) - 1, "cannot be read")):
+        with pytest.raises(ImageError, match=message):
+            read_image(path.replace(f"+{len(text)}t", f"+{wrong}t"))

@@ -5,9 +5,11 @@ the picture file `cat.jpg`; `train-images.gz!/16+28x28/0.png` names raw grey pix
 first; `data_batch_1.bin!/1+3x32x32/0.png` raw planes of red, green and blue; and
 `shots.raw!/0+32x32x3/0.png` raw RGB pixels. Offsets count in the unpacked file if its name
 ends in `.gz`. So a picture is found in constant time and nothing is kept between two reads
-but the last unpacked file. `street.jpg!/crop+10,20,110,220/car.jpg` is the part of a picture
-with x from 10 to 110 and y from 20 to 220, after EXIF turning; the picture may itself lie
-inside a file.
+but the last unpacked file. `data_batch_1!/210+4608t3x32x32/0.png` are pixels that take 4608
+bytes, because Python 3 wrote them as text (pickle, protocol 2).
+
+`street.jpg!/crop+10,20,110,220/car.jpg` is the part of a picture with x from 10 to 110 and y
+from 20 to 220, after EXIF turning; the picture may itself lie inside a file.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ import numpy as np
 from whatwhere.errors import ImageError, UsageError
 
 _MEMBER = re.compile(
-    r"(?P<file>.+)!/(?P<offset>\d{1,18})\+(?P<shape>\d{1,18}(?:x\d{1,9}){0,2})/(?P<name>.+)",
+    r"(?P<file>.+)!/(?P<offset>\d{1,18})\+(?:(?P<text>\d{1,18})t)?"
+    r"(?P<shape>\d{1,18}(?:x\d{1,9}){0,2})/(?P<name>.+)",
     re.S,
 )
 
@@ -50,6 +53,8 @@ class Member:
             (height, width, 3) of raw pixels, uint8; (height, width, 3) of a part.
         name: what to call it; its suffix says how it is to be stored by itself.
         crop: x1, y1, x2, y2 in whole pixels if it is a part of the picture `file`.
+        text: bytes in the file if they are UTF-8, one character of Latin-1 for each that is
+            meant; else 0.
     """
 
     file: str
@@ -57,13 +62,15 @@ class Member:
     shape: tuple[int, ...]
     name: str
     crop: tuple[int, int, int, int] | None = None
+    text: int = 0
 
     def __str__(self) -> str:
         """The path, as `member` reads it."""
         if self.crop is not None:
             return f"{self.file}!/crop+{','.join(map(str, self.crop))}/{self.name}"
         shape = "x".join(map(str, self.shape))
-        return f"{self.file}!/{self.offset}+{shape}/{self.name}"
+        text = f"{self.text}t" if self.text else ""
+        return f"{self.file}!/{self.offset}+{text}{shape}/{self.name}"
 
     @property
     def shown(self) -> str:
@@ -85,7 +92,8 @@ def member(path: str | os.PathLike[str]) -> Member | None:
     if found is None:
         return None
     sides = tuple(int(side) for side in found["shape"].split("x"))
-    return Member(found["file"], int(found["offset"]), sides, found["name"])
+    text_bytes = int(found["text"] or 0)
+    return Member(found["file"], int(found["offset"]), sides, found["name"], text=text_bytes)
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:
@@ -129,14 +137,17 @@ def _member_bytes(found: Member) -> bytes:
 
         return encode_image(read_image(str(found)), Path(found.name).suffix)
     length = math.prod(found.shape)
-    if length > MAX_UNPACKED:
+    stored = found.text or length
+    if max(length, stored) > MAX_UNPACKED:
         raise ImageError(f"{found.shown} would be {length} bytes: the path is wrong")
     if found.file.endswith(".gz"):
-        data = _unpacked(found.file)[found.offset : found.offset + length]
+        data = _unpacked(found.file)[found.offset : found.offset + stored]
     else:
         with Path(found.file).open("rb") as file:
             file.seek(found.offset)
-            data = file.read(length)
+            data = file.read(stored)
+    if found.text:
+        data = data.decode("utf-8").encode("latin-1")
     if len(data) < length:
         raise ImageError(f"{found.shown} is cut off before its end: get {found.file} again")
     if len(found.shape) == 1:
