@@ -181,25 +181,24 @@ def _box(
             return None
         sides = (width, height) * (len(points) // 2)
         pixels = [_pixels(one, side) for one, side in zip(points, sides, strict=True)]
-        box = enclosing([pixels])
         kept = columns.get("segmentation")
         if not (isinstance(kept, list) and kept and same(_flat(kept), pixels)):
             columns["segmentation"] = [pixels]
-        return box
-    names = (
-        ("x", "y", "radiusX", "radiusY") if shape == "ellipse" else ("x", "y", "width", "height")
-    )
+        return enclosing([pixels])
+    if shape == "ellipse":
+        keys = ("x", "y", "radiusX", "radiusY", "rotation")
+        columns["extra"] = columns["extra"] | {"ellipse": {key: value.get(key, 0) for key in keys}}
+        columns.pop("segmentation", None)
+        return percent_ellipse(value, width, height)
+    names = ("x", "y", "width", "height")
     values = [number(value.get(key)) for key in names]
     degrees = number(value.get("rotation", 0))
     if None in values or degrees is None:
         return None
-    x, _, w, _ = (_pixels(one or 0.0, width) for one in values)
-    _, y, _, h = (_pixels(one or 0.0, height) for one in values)
-    if shape == "ellipse":
-        columns["extra"] = columns["extra"] | {"ellipse": {key: value.get(key) for key in names}}
-        columns["extra"]["ellipse"]["rotation"] = degrees
-        columns.pop("segmentation", None)
-        return ellipse_box(x, y, w, h, degrees)
+    x, y, w, h = (
+        _pixels(one or 0.0, side)
+        for one, side in zip(values, (width, height, width, height), strict=True)
+    )
     if degrees % 360 == 0:
         return x, y, x + w, y + h
     corners = turned([x, y, x + w, y, x + w, y + h, x, y + h], (x, y), degrees)
@@ -207,6 +206,17 @@ def _box(
     rectangle = {key: value[key] for key in names} | {"rotation": degrees}
     columns["extra"] = columns["extra"] | {"rectangle": rectangle}
     return enclosing([corners])
+
+
+def percent_ellipse(value: dict[str, Any], width: int, height: int) -> tuple[float, ...] | None:
+    """The box in pixels around an ellipse; None if it has no numbers."""
+    values = [number(value.get(key)) for key in ("x", "y", "radiusX", "radiusY")]
+    degrees = number(value.get("rotation", 0))
+    if None in values or degrees is None:
+        return None
+    x, rx = (_pixels(one or 0.0, width) for one in values[0::2])
+    y, ry = (_pixels(one or 0.0, height) for one in values[1::2])
+    return ellipse_box(x, y, rx, ry, degrees)
 
 
 def _flat(outlines: list[Any]) -> list[Any]:
