@@ -187,7 +187,7 @@ def test_letters_stand_out_from_every_colour(colour: tuple[int, int, int]) -> No
         shares = [(value / 255) ** 2.2 for value in values]
         return 0.2126 * shares[0] + 0.7152 * shares[1] + 0.0722 * shares[2]
 
-    light, dark = sorted((luminance(colour), luminance(module._on(colour))), reverse=True)
+    light, dark = sorted((luminance(colour), luminance(module.ink_on(colour))), reverse=True)
     # WCAG 2 asks for 3 : 1 of bold letters.
     assert (light + 0.05) / (dark + 0.05) >= 3
 

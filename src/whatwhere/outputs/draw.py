@@ -195,7 +195,7 @@ def _draw_tags(
         room = max(MIN_SIDE // 2, width // 2) - 2 * pad - pen.width(score)
         text = pen.fit(object_name(prediction, position), room) + score
         wide = pen.width(text) + 2 * pad
-        options = _tag_places(boxes[position], wide, high, stroke, (height, width))
+        options = tag_places(boxes[position], wide, high, stroke, (height, width))
         costs = [sum(tag.overlap(other) for other in placed) for tag in options]
         best = int(np.argmin(costs))
         if costs[best] > 0.25 * wide * high:
@@ -205,12 +205,12 @@ def _draw_tags(
         colour = colours[name]
         corner = (tag.left + tag.width - 1, tag.top + tag.height - 1)
         cv2.rectangle(canvas, (tag.left, tag.top), corner, colour, cv2.FILLED)
-        pen.write(canvas, text, tag.left + pad, tag.top + pad // 2, _on(colour))
+        pen.write(canvas, text, tag.left + pad, tag.top + pad // 2, ink_on(colour))
         placed.append(tag)
     return placed, unnamed
 
 
-def _tag_places(box: Boxes, wide: int, high: int, stroke: int, size: tuple[int, int]) -> list[Tag]:
+def tag_places(box: Boxes, wide: int, high: int, stroke: int, size: tuple[int, int]) -> list[Tag]:
     """Where the tag of a box may lie, the best place first; all inside the picture."""
     x1, y1, x2, y2 = (round(float(value)) for value in box)
     edge = (stroke + 1) // 2 + 1
@@ -286,7 +286,7 @@ def _draw_caption(
         pen.write(canvas, text, left + pad + (swatch if mark else 0), y, _PAPER)
 
 
-def _on(colour: Colour) -> Colour:
+def ink_on(colour: Colour) -> Colour:
     """Black or white, whichever is read more easily on a colour (relative luminance, WCAG 2)."""
     shares = [(value / 255) ** 2.2 for value in colour]
     luminance = 0.2126 * shares[0] + 0.7152 * shares[1] + 0.0722 * shares[2]

@@ -13,6 +13,7 @@ from whatwhere.cli.data import (
     sample,
     split,
     stats,
+    view,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "sample",
     "split",
     "stats",
+    "view",
 ]
