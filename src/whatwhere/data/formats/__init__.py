@@ -31,7 +31,8 @@ class Format(Protocol):
     tables, beyond picture, size, class and box, that are the same after writing and reading
     ("split", "iscrowd"; "extra" means a label's and "image_extra" a picture's, of this format;
     "class_info" and "info" belong here, too). A read-only format has no `write`. A format may
-    have IGNORED: class names that are always regions to ignore (KITTI's "DontCare").
+    have IGNORED: class names that are always regions to ignore (KITTI's "DontCare"); and
+    `holds(dataset)`: HOLDS with or without columns for what is in them here.
     """
 
     NAME: str
@@ -190,6 +191,7 @@ def write(
     with atomic_path(target) as temporary:
         temporary.mkdir()
         findings = chosen.write(dataset, temporary, placed)
-    ignored = getattr(chosen, "IGNORED", frozenset())
-    lost = lost_columns(dataset, chosen.HOLDS, chosen.TITLE, ignored)
+    ignored: frozenset[str] = getattr(chosen, "IGNORED", frozenset())
+    held: frozenset[str] = getattr(chosen, "holds", lambda _: chosen.HOLDS)(dataset)
+    lost = lost_columns(dataset, held, chosen.TITLE, ignored)
     return (*findings, *placed.findings, *lost)
