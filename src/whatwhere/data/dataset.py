@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from whatwhere.data.findings import Finding
+from whatwhere.data.paths import PathTable
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table
 from whatwhere.errors import UsageError
 from whatwhere.images import shown_path
@@ -117,9 +118,9 @@ class Dataset:
         return "classify" if (np.diff(self._offsets) == 1).all() else "multilabel"
 
     @cached_property
-    def paths(self) -> list[str]:
-        """Absolute path of each picture."""
-        return self.images["path"].to_list()
+    def paths(self) -> PathTable:
+        """Absolute path of each picture, as a sequence that forked processes can share."""
+        return PathTable.of(self.images["path"])
 
     @property
     def splits(self) -> dict[str, int]:

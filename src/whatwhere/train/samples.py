@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -39,7 +39,7 @@ class Pictures:
 
     def __init__(
         self,
-        paths: list[str],
+        paths: Sequence[str],
         size: tuple[int, int],
         limit: int,
         *,
