@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,7 +29,7 @@ def find(report: Report) -> None:
         _near(report, exact)
 
 
-def exact_groups(paths: list[str]) -> list[list[int]]:
+def exact_groups(paths: Sequence[str]) -> list[list[int]]:
     """Rows of pictures with the same bytes, by their size and then by their SHA-256.
 
     A path that is there twice counts once.
