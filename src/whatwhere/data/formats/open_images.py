@@ -110,7 +110,7 @@ class _Reader:
     def _tables(self, files: list[tuple[Path, str | None]]) -> pl.DataFrame:
         """The rows of some files, with `split` and `file`."""
         every = [*self.files.lists, *self.files.boxes, *self.files.labels]
-        names = pl.Enum(dict.fromkeys(relative(file, self.root) for file, _ in every))
+        names = pl.Enum(list(dict.fromkeys(relative(file, self.root) for file, _ in every)))
         found = []
         for file, split in files:
             where = relative(file, self.root)
