@@ -182,6 +182,11 @@ class Rows:
                 kept = dumps(value)
             self._more.setdefault(column, {})[number] = kept
 
+    @property
+    def has_tags(self) -> bool:
+        """Whether there is a label of a whole picture."""
+        return bool(self._tags)
+
     def tag(self, image: int, name: str | None, record: str, **columns: Any) -> None:
         """A label of the whole picture."""
         if name:
