@@ -59,7 +59,7 @@ def test_outlines_become_boxes(tmp_path: Path) -> None:
         ("-1 0.5 0.5 0.1 0.1", "unknown-class"),
         ("0.5 0.5 0.5 0.1 0.1", "unknown-class"),
         ("0 0.5 0.5 0.1", "bad-box"),
-        ("0 0.5 0.5 0.1 0.1 0.9", "bad-box"),
+        ("0 0.5 0.5 0.1 0.1 9", "bad-value"),
         ("cat 0.5 0.5 0.1 0.1", "bad-box"),
         ("0 nan 0.5 0.1 0.1", "bad-box"),
         ("0 0.5 0.5 0 0.1", "zero-size-box"),
@@ -114,9 +114,9 @@ def test_lists_of_pictures(tmp_path: Path) -> None:
     dataset = read(root)
     assert dataset.splits == {"train": 1, "val": 1}
     assert found(dataset) == [
-        ("missing-image", "train.txt:2"),
         ("path-outside", "train.txt:3"),
         ("two-splits", "images/train/a.png"),
+        ("missing-image", "train.txt:2"),
     ]
 
 

@@ -145,7 +145,7 @@ def xml_files(folder: Path, depth: int) -> Iterator[str]:
 
 
 class Found:
-    """The pictures of a part, by name.
+    """The pictures in a folder and, if `deep`, below it, by name.
 
     Args:
         by_path: path below the folder, without suffix -> path.
@@ -155,13 +155,13 @@ class Found:
         others: files that are not pictures.
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, folder: Path, deep: bool = True) -> None:
         self.by_path: dict[str, str] = {}
         self.by_stem: dict[str, str | None] = {}
         self.exact: dict[str, str] = {}
         self.clashes: list[tuple[str, str]] = []
         self.others: list[str] = []
-        self._add(part.pictures, "", _DEEPEST if part.deep else 0)
+        self._add(folder, "", _DEEPEST if deep else 0)
 
     def _add(self, folder: Path, prefix: str, depth: int) -> None:
         for entry in entries(folder):

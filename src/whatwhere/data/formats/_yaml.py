@@ -7,6 +7,7 @@ YAML (anchors, tags, deeper levels) is skipped with its key, so that a script in
 
 from __future__ import annotations
 
+import json
 import re
 
 Value = str | list[str] | dict[str, str]
@@ -59,21 +60,40 @@ def parse_yaml(text: str) -> dict[str, Value]:
 
 def _content(line: str) -> str:
     """The line without comment and blanks; a # inside quotes or a word stays."""
-    quote = ""
-    for place, letter in enumerate(line):
+    quote, place = "", 0
+    while place < len(line):
+        letter = line[place]
         if quote:
-            quote = "" if letter == quote else quote
+            if letter == "\\" and quote == '"':
+                place += 1
+            elif letter == quote:
+                if quote == "'" and line[place + 1 : place + 2] == "'":
+                    place += 1
+                else:
+                    quote = ""
         elif letter in "\"'" and (place == 0 or line[place - 1] in " \t[{,:"):
             quote = letter
         elif letter == "#" and (place == 0 or line[place - 1] in " \t"):
             return line[:place].strip()
+        place += 1
     return line.strip()
+
+
+def quoted(text: str) -> str:
+    """A text as a YAML scalar that `parse_yaml` and others read back."""
+    if all(letter.isprintable() for letter in text):
+        return "'" + text.replace("'", "''") + "'"
+    return json.dumps(text)
 
 
 def _plain(text: str) -> str:
     text = text.strip()
     if len(text) >= 2 and text[0] == text[-1] == '"':
-        return re.sub(r"\\(.)", r"\1", text[1:-1])
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = None
+        return value if isinstance(value, str) else re.sub(r"\\(.)", r"\1", text[1:-1])
     if len(text) >= 2 and text[0] == text[-1] == "'":
         return text[1:-1].replace("''", "'")
     return text

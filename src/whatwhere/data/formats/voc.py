@@ -24,7 +24,7 @@ import polars as pl
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
-from whatwhere.data.formats._files import add_sizes, inside, relative
+from whatwhere.data.formats._files import add_sizes, inside
 from whatwhere.data.formats._small_files import read_all
 from whatwhere.data.formats._voc_layout import LOOKS_FOR, Found, Layout, Part, find_layout
 from whatwhere.data.formats._voc_lists import read_label_map, read_lists
@@ -70,6 +70,7 @@ class _Reader:
 
     def __init__(self, layout: Layout) -> None:
         self.layout, self.root = layout, layout.root
+        self.start = f"{self.root}{os.sep}"
         self.findings: list[Finding] = []
         self.images: dict[str, list[Any]] = {
             name: [] for name in ("path", "width", "height", "split", "extra")
@@ -84,7 +85,8 @@ class _Reader:
         self.findings.append(Finding(*args))
 
     def shown(self, path: str) -> str:
-        return relative(Path(path), self.root)
+        inside = path.startswith(self.start)
+        return path[len(self.start) :].replace(os.sep, "/") if inside else path
 
     def read(self) -> Dataset:
         frames = [frame for part in self.layout.parts for frame in self._part(part)]
@@ -100,8 +102,7 @@ class _Reader:
 
     def _part(self, part: Part) -> list[pl.DataFrame]:
         """The annotations of one folder, then its pictures without."""
-        pictures = Found(part)
-        start = len(str(self.root)) + 1
+        pictures = Found(part.pictures, part.deep)
         base = len(str(part.base)) + 1
         failed: set[str] = set()
         frames = []
@@ -109,7 +110,7 @@ class _Reader:
         for answers in read_all(part.files):
             for file, answer in zip(part.files[place:], answers, strict=False):
                 key = file[base:-4]
-                if not self._annotation(part, pictures, key, file[start:], answer):
+                if not self._annotation(part, pictures, key, self.shown(file), answer):
                     failed.add(pictures.get(key) or "")
             place += len(answers)
             frames.append(self._boxes(self.parser.take()))

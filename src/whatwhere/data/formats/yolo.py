@@ -1,18 +1,23 @@
-"""YOLO text labels: data.yaml, images/, labels/ with one file a picture.
+"""YOLO text labels, one file a picture.
 
-A line is `class cx cy width height`, in fractions of the picture; a longer line with an odd
-count is an outline `class x y x y ...`, of which the surrounding box is taken. Source: the
-Darknet and Ultralytics dataset layouts. Fractions refer to the picture as it is shown, so
-every picture's header is read for its size.
+Layouts: data.yaml as Ultralytics and Roboflow have it (train, val, test and other keys name a
+folder, a list of pictures or several of them; images/ and labels/); darknet's obj.data with
+obj.names, train.txt and obj_train_data/; classes.txt beside text files, as labelImg and Label
+Studio write it. What a line may be stands in `_yolo_lines`.
+
+Fractions refer to the picture as it is shown, so every picture's header is read for its size.
+Where the pictures lie elsewhere (`images`), each label file's picture is found there by name.
+Outlines and key points are read to a millionth of a pixel.
 """
 
 from __future__ import annotations
 
-import math
+import os
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from whatwhere.data.dataset import Dataset
@@ -23,100 +28,90 @@ from whatwhere.data.formats._files import (
     inside,
     is_picture,
     relative,
-    unique_names,
+    split_name,
 )
-from whatwhere.data.formats._pictures import Pictures
-from whatwhere.data.formats._yaml import Value, YamlError, parse_yaml
-from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
-from whatwhere.errors import DataError, UsageError
-from whatwhere.images import write_atomic
+from whatwhere.data.formats._small_files import read_all, read_small
+from whatwhere.data.formats._voc_layout import Found
+from whatwhere.data.formats._yolo_layout import (
+    LOOKS_FOR,
+    Layout,
+    find_layout,
+    is_label_file,
+    label_folder,
+    resolve,
+    settings_file,
+)
+from whatwhere.data.formats._yolo_lines import parse_lines, split_lines
+from whatwhere.data.formats._yolo_write import holds, write
+from whatwhere.data.tables import IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
+from whatwhere.errors import DataError
 from whatwhere.types import Labels, Task
+
+__all__ = ["HOLDS", "LOOKS_FOR", "NAME", "TASKS", "TITLE", "holds", "read", "recognise", "write"]
 
 NAME = "yolo"
 TITLE = "YOLO"
 TASKS: frozenset[Task] = frozenset({"detect"})
 HOLDS = frozenset({"split"})
-LOOKS_FOR = "data.yaml with names and train, beside images/ and labels/"
-
-
-def _settings_file(path: Path) -> Path | None:
-    if path.is_file():
-        return path if path.suffix.lower() in (".yaml", ".yml") else None
-    files = [Path(entry.path) for entry in entries(path)]
-    files = [file for file in files if file.suffix.lower() in (".yaml", ".yml")]
-    for file in sorted(files, key=lambda file: file.stem != "data"):
-        text = file.read_text("utf-8", "replace")
-        if re.search(r"^names\s*:", text, re.M) and re.search(r"^(train|val|test)\s*:", text, re.M):
-            return file
-    return None
 
 
 def recognise(path: Path) -> str | None:
     """See `formats`."""
-    file = _settings_file(path)
-    return None if file is None else f"names and splits in {relative(file, path.parent)}"
+    found = settings_file(path)
+    if found is None:
+        return None
+    what = {"yaml": "names and splits", "data": "names and lists", "names": "class names"}
+    return f"{what[found[1]]} in {relative(found[0], path.parent)}"
 
 
 def read(path: Path, images: Path | None = None) -> Dataset:
-    """See `formats`; `path` may be the YAML file, too."""
-    file = _settings_file(path)
-    if file is None:
+    """See `formats`; `path` may be the YAML or .data file, too."""
+    layout = find_layout(path)
+    if layout is None:
         raise DataError(f"{path} is not a YOLO data set: looked for {LOOKS_FOR}")
-    try:
-        settings = parse_yaml(file.read_text("utf-8"))
-    except (YamlError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read ({error}): repair it") from None
-    return _Reader(file, settings).read()
+    return _Reader(layout, images).read()
 
 
 class _Reader:
     """Gathers rows and findings of one data set."""
 
-    def __init__(self, file: Path, settings: dict[str, Value]) -> None:
-        self.file, self.root, self.settings = file, file.parent, settings
-        self.findings: list[Finding] = []
-        self.splits: dict[Path, str] = {}
-        self.folders: dict[Path, None] = {}
-        listed = self._names(settings.get("names"))
-        self.names = list(dict.fromkeys(listed))
-        self.class_ids = [self.names.index(name) for name in listed]
-        for number, name in enumerate(listed):
-            if name in listed[:number]:
-                message = f"class {number} is called {name!r}, as one before; they are one class"
-                self.find("duplicate-class", message, file.name, "warning", "merged")
+    def __init__(self, layout: Layout, images: Path | None) -> None:
+        self.layout, self.root = layout, layout.root
+        self.start = f"{self.root}{os.sep}"
+        self.findings = list(layout.findings)
+        self.elsewhere = None if images is None else Found(images)
+        self.splits: dict[str, str | None] = {}  # path of the picture -> split
+        self.labels: dict[str, str] = {}  # path of the picture -> its label file
+        self.absent: list[tuple[str, str, str]] = []  # where, message, label file
+        self.folders: dict[str, None] = {}  # folders of label files
+        self.known: dict[str, tuple[str, set[str]] | None] = {}
+        self.doubles: dict[tuple[str, str], list[str]] = {}
+        self.names = list(dict.fromkeys(layout.names))
+        ids = {name: number for number, name in enumerate(self.names)}
+        self.class_ids = np.array([ids[name] for name in layout.names], np.int64)
 
     def find(self, *args: Any) -> None:
         self.findings.append(Finding(*args))
 
-    def _names(self, value: Value | None) -> list[str]:
-        if isinstance(value, dict) and all(key.isdecimal() for key in value):
-            numbers = {int(key): name for key, name in value.items()}
-            count = max(numbers, default=-1) + 1
-            if count <= 2 * len(numbers) + 1000:
-                value = [numbers.get(number, f"class {number}") for number in range(count)]
-        if not isinstance(value, list) or not value:
-            raise DataError(f"{self.file} has no list of class names: add names: [first, second]")
-        return [name.strip() or f"class {number}" for number, name in enumerate(value)]
+    def shown(self, path: str) -> str:
+        inside = path.startswith(self.start)
+        return path[len(self.start) :].replace(os.sep, "/") if inside else path
 
     def read(self) -> Dataset:
-        base = self._base()
-        for split in ("train", "val", "test"):
-            value = self.settings.get(split)
-            for name in [value] if isinstance(value, str) else value or []:
-                self._split(base, split, str(name))
+        for split, name in self.layout.sources:
+            self._source(split, name)
+        if not self.layout.sources:
+            self._below(str(self.root), None, True)
+        self._say_doubles()
+        self._say_absent()
         pictures = list(self.splits)
-        images = table(
-            {"path": [str(one) for one in pictures], "split": list(self.splits.values())},
-            IMAGE_COLUMNS,
-        )
+        images = table({"path": pictures, "split": list(self.splits.values())}, IMAGE_COLUMNS)
         images, unreadable = add_sizes(images, self.root)
         self.findings += unreadable
-        rows: dict[str, list[Any]] = {name: [] for name in ("image", "class_id", *BOX, "record")}
-        sizes = zip(images["width"], images["height"], strict=True)
-        for row, (picture, (width, height)) in enumerate(zip(pictures, sizes, strict=True)):
-            self._labels(row, picture, width, height, rows)
-        self._orphans({_label_file(one) for one in pictures})
-        labels, faults = tidy_boxes(pl.DataFrame(rows), images)
+        labels = self._read_labels([self.labels[one] for one in pictures], images)
+        self._orphans()
+        labels, faults = tidy_boxes(labels, images)
+        more = {"yolo": dict(self.layout.more)} if self.layout.more else {}
         return Dataset(
             images,
             table(labels, LABEL_COLUMNS),
@@ -124,192 +119,222 @@ class _Reader:
             findings=[*self.findings, *faults],
             root=str(self.root),
             task="detect",
+            info=more,
         )
 
-    def _base(self) -> Path:
-        """`path:` if it lies in the data set's folder, else the folder of the YAML file."""
-        name = self.settings.get("path", ".")
-        place = inside(self.root, name) if isinstance(name, str) else None
-        if place is not None and place.is_dir():
-            return place
-        message = f"path {name!r} is not a folder inside the data set's"
-        self.find("path-outside", message, self.file.name, "info", "this folder is used")
-        return self.root
-
-    def _split(self, base: Path, split: str, name: str) -> None:
-        place = inside(self.root, relative(base / name, self.root))
-        if place is None or not place.exists():
-            # Some exports count from a folder that the YAML file is not in.
-            inner = re.sub(r"^(\.\./)+", "", name)
-            place = inside(self.root, relative(base / inner, self.root))
-            message = f"{split}: {name!r} is not inside the data set's folder"
-            if place is not None and place.exists():
-                self.find("path-outside", message, self.file.name, "info", f"{inner} is used")
-        if place is None or not place.exists():
-            message = f"{split}: {name!r} is not there, or not inside the data set's folder"
-            self.find("missing-split", message, self.file.name, "error", KEPT_OUT)
+    def _source(self, split: str | None, name: str) -> None:
+        place, inner = resolve(self.layout, name)
+        file = relative(self.layout.file, self.root)
+        key = split or "unsplit"
+        if place is None and self.elsewhere is not None:
+            # The pictures' folder is not there, but that of the labels may be.
+            name = re.sub(r"(^|/)images(?=/|$)", r"\1labels", name)
+            place, inner = resolve(self.layout, name)
+        if place is None:
+            message = f"{key}: {name!r} is not there, or not inside the data set's folder"
+            self.find("missing-split", message, file, "error", KEPT_OUT)
             return
-        pictures = self._listed(place) if place.is_file() else self._below(place)
-        for picture in pictures:
-            if self.splits.setdefault(picture, split) != split:
-                message = f"the picture is in {self.splits[picture]} and in {split}"
-                self.find("two-splits", message, relative(picture, self.root), "error")
+        if inner != name:
+            message = f"{key}: {name!r} is not inside the data set's folder"
+            self.find("path-outside", message, file, "info", f"{inner} is used")
+        if place.is_file():
+            self._listed(place, split)
+        else:
+            self._below(str(place), split, False)
 
-    def _below(self, folder: Path) -> list[Path]:
-        self.folders[folder] = None
-        found = []
-        for entry in entries(folder):
-            place = Path(entry.path)
+    def _below(self, folder: str, split: str | None, named: bool) -> None:
+        """The pictures in a folder and below it; `named`: folders below may say the split."""
+        mapped = label_folder(self.root, folder)
+        if self.elsewhere is not None:
+            self._labels_below(mapped, split, named)
+            return
+        self.folders[mapped] = None
+        for entry in entries(Path(folder)):
             if entry.is_dir():
-                found += self._below(place)
+                inner = split_name(entry.name) if named and split is None else None
+                self._below(entry.path, split or inner, named)
             elif is_picture(entry.name):
-                found.append(place)
-            elif place.suffix != ".txt":
-                self.find("stray-file", "not a picture", relative(place, self.root), "info")
-        return found
+                self._picture(entry.path, split, mapped)
+            elif not named and not entry.name.endswith(".txt"):
+                self.find("stray-file", "not a picture", self.shown(entry.path), "info")
 
-    def _listed(self, file: Path) -> list[Path]:
+    def _labels_below(self, folder: str, split: str | None, named: bool) -> None:
+        """The label files in a folder and below it, whose pictures are elsewhere."""
+        for entry in entries(Path(folder)):
+            if entry.is_dir():
+                inner = split_name(entry.name) if named and split is None else None
+                self._labels_below(entry.path, split or inner, named)
+            elif is_label_file(entry):
+                self._elsewhere(entry.path, self.shown(entry.path), split)
+
+    def _picture(self, path: str, split: str | None, labels: str) -> None:
+        if path in self.splits:
+            first = self.splits[path]
+            # What is listed as `unsplit` belongs to no split, wherever else it is.
+            if first is not None and split is not None and first != split:
+                self.doubles.setdefault((first, split), []).append(path)
+            return
+        self.splits[path] = split
+        stem = os.path.splitext(os.path.basename(path))[0]  # noqa: PTH119, PTH122
+        self.labels[path] = f"{labels}{os.sep}{stem}.txt"
+
+    def _elsewhere(self, label: str, where: str, split: str | None) -> None:
+        """The picture of a label file, in the folder that the user named."""
+        assert self.elsewhere is not None
+        key = os.path.splitext(self.shown(label))[0]  # noqa: PTH122
+        keys = [key]
+        while "/" in key:
+            key = key.partition("/")[2]
+            keys.append(key)
+        path = self.elsewhere.get(*keys)
+        if path is None:
+            self.absent.append((where, "there is no picture for this label file", label))
+        elif path in self.splits:
+            message = f"its picture has a label file already, {self.shown(self.labels[path])}"
+            content = read_small(label)
+            count = 0 if isinstance(content, OSError) else _count(content)
+            if self.labels[path] != label:
+                self.find("duplicate-entry", message, where, "error", KEPT_OUT, count)
+            else:
+                self._picture(path, split, "")
+        else:
+            self.splits[path], self.labels[path] = split, label
+
+    def _listed(self, file: Path, split: str | None) -> None:
         """Pictures that a text file lists, one a line."""
-        found = []
+        where = relative(file, self.root)
         for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
-            name = line.strip()
+            name = line.strip().replace("\\", "/")
             if not name:
                 continue
-            record = f"{relative(file, self.root)}:{number}"
-            # A list may count from its own folder ("./images/a.jpg") or from the root.
-            places = [
-                inside(self.root, relative(start / name, self.root))
-                for start in (file.parent, self.root)
-            ]
-            inner = [place for place in places if place is not None]
-            there = next((place for place in inner if place.is_file()), None)
-            if there is not None:
-                found.append(there)
-                self.folders[there.parent] = None
-            elif inner:
-                self.find("missing-image", f"{name} is not on disk", record, "error", KEPT_OUT)
-            else:
-                message = f"{name} leaves the data set's folder"
-                self.find("path-outside", message, record, "error", KEPT_OUT)
-        return found
-
-    def _labels(
-        self, row: int, picture: Path, width: int | None, height: int | None, rows: dict[str, Any]
-    ) -> None:
-        file = _label_file(picture)
-        try:
-            lines = file.read_text("utf-8", "replace").splitlines()
-        except FileNotFoundError:
-            message = f"there is no {relative(file, self.root)} for this picture"
-            where = relative(picture, self.root)
-            self.find("missing-labels", message, where, "warning", "read as background")
-            return
-        except OSError as error:
-            where = relative(file, self.root)
-            self.find("missing-labels", f"{error.strerror}", where, "error", KEPT_OUT)
-            return
-        where = relative(file, self.root)
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
+            folder, _, last = name.rpartition("/")
+            if folder not in self.known:
+                self.known[folder] = self._folder(file.parent, folder)
+            known = self.known[folder]
             record = f"{where}:{number}"
-            parsed = self._line(line, record)
-            if parsed is None:
+            if known is None:
+                message = f"{name} is not inside the data set's folder"
+                self.find("path-outside", message, record, "error", KEPT_OUT)
                 continue
-            if width is None or height is None:
-                message = "the size of the picture is not known"
-                self.find("unreadable-image", message, record, "error", KEPT_OUT, 1)
+            place, pictures = known
+            mapped = label_folder(self.root, place)
+            if last in pictures:
+                self.folders[mapped] = None
+                self._picture(f"{place}{os.sep}{last}", split, mapped)
                 continue
-            x1, y1, x2, y2 = parsed[1:]
-            values = (row, parsed[0], x1 * width, y1 * height, x2 * width, y2 * height, record)
-            for name, value in zip(rows, values, strict=True):
-                rows[name].append(value)
+            stem = os.path.splitext(last)[0]  # noqa: PTH122
+            label = f"{mapped}{os.sep}{stem}.txt"
+            if self.elsewhere is not None:
+                self._elsewhere(label, record, split)
+            else:
+                self.absent.append((record, f"{name} is not on disk", label))
 
-    def _line(self, line: str, record: str) -> tuple[int, float, float, float, float] | None:
-        """Class and x1 y1 x2 y2 in fractions."""
-        try:
-            number, *values = (float(word) for word in line.split())
-        except ValueError:
-            number, values = math.nan, []
-        outline = len(values) >= 6 and len(values) % 2 == 0
-        if not (len(values) == 4 or outline) or not all(map(math.isfinite, [number, *values])):
-            message = f"{line.strip()[:60]!r} is not a class and a box of four numbers"
-            self.find("bad-box", message, record, "error", KEPT_OUT, 1)
-            return None
-        if number != int(number) or not 0 <= number < len(self.class_ids):
-            message = f"class {number:g} is not one of the {len(self.class_ids)} names"
-            self.find("unknown-class", message, record, "error", KEPT_OUT, 1)
-            return None
-        if outline:
-            xs, ys = values[0::2], values[1::2]
-            return self.class_ids[int(number)], min(xs), min(ys), max(xs), max(ys)
-        x, y, width, height = values
-        return (
-            self.class_ids[int(number)],
-            x - width / 2,
-            y - height / 2,
-            x + width / 2,
-            y + height / 2,
-        )
+    def _folder(self, start: Path, name: str) -> tuple[str, set[str]] | None:
+        """The folder that a list names, and what is in it.
 
-    def _orphans(self, expected: set[Path]) -> None:
-        """Label files of which the picture is not there."""
-        for folder in dict.fromkeys(_label_file(one / "x.jpg").parent for one in self.folders):
-            for entry in entries(folder):
-                file = Path(entry.path)
-                if file.suffix != ".txt" or file in expected or file.name == "classes.txt":
-                    continue
-                if not entry.is_file():
-                    continue
-                text = file.read_text("utf-8", "replace")
-                count = sum(bool(line.strip()) for line in text.splitlines())
-                where, message = (
-                    relative(file, self.root),
-                    "there is no picture for this label file",
+        Lists count from their own folder ("./images/a.jpg"), from the root, or from one that is
+        not there ("data/obj_train_data/a.jpg").
+        """
+        layout = self.layout
+        own = Layout(layout.root, layout.file, "", [], start)
+        place, _ = resolve(own, name or ".")
+        if place is not None and place.is_dir():
+            return str(place), {entry.name for entry in entries(place)}
+        inner = inside(self.root, name)
+        return None if inner is None else (str(inner), set())
+
+    def _say_doubles(self) -> None:
+        """Pictures that are in two splits."""
+        for (first, second), paths in self.doubles.items():
+            if len(paths) == sum(split == first for split in self.splits.values()) > 1:
+                file = relative(self.layout.file, self.root)
+                message = (
+                    f"{second} has the same {len(paths)} pictures as {first}, and counts as it"
                 )
-                self.find("missing-image", message, where, "error", KEPT_OUT, count)
+                self.find("two-splits", message, file, "error")
+                continue
+            for path in paths:
+                message = f"the picture is in {first} and in {second}"
+                self.find("two-splits", message, self.shown(path), "error")
+
+    def _say_absent(self) -> None:
+        """Pictures that are listed, or have labels, and are not there."""
+        if self.absent and not self.splits:
+            how = "are not in that folder" if self.elsewhere else "are not on disk"
+            raise DataError(
+                f"the {len(self.absent)} pictures of {self.root} {how}: name the folder that they"
+                " are in, since YOLO's fractions mean nothing without their sizes"
+            )
+        for where, message, label in self.absent:
+            content = read_small(label)
+            count = 0 if isinstance(content, OSError) else _count(content)
+            self.find("missing-image", message, where, "error", KEPT_OUT, count)
+
+    def _read_labels(self, files: list[str], images: pl.DataFrame) -> pl.DataFrame:
+        sizes = images.select(pl.col("width", "height").cast(pl.Float64)).to_numpy()
+        frames = []
+        first = 0
+        for answers in read_all(files):
+            rows, contents = [], []
+            for row, answer in enumerate(answers, first):
+                if isinstance(answer, OSError):
+                    self._no_labels(images["path"][row], files[row], answer)
+                elif answer:
+                    rows.append(row)
+                    contents.append(answer)
+            first += len(answers)
+            where = [self.shown(files[row]) for row in rows]
+            lines = split_lines(contents)
+            frame, faults = parse_lines(
+                lines,
+                sizes[np.array(rows, np.int64)],
+                len(self.class_ids),
+                self.layout.kpt_shape,
+                where,
+            )
+            self.findings += faults
+            files_of = pl.Series(where, dtype=pl.String).gather(frame["file"])
+            frame = frame.with_columns(
+                image=pl.Series(np.array(rows, np.uint32)[frame["file"].to_numpy()]),
+                class_id=pl.Series(self.class_ids[frame["number"].to_numpy().astype(np.int64)]),
+                record=pl.concat_str(files_of, pl.lit(":"), frame["line"].cast(pl.String)),
+            )
+            frames.append(frame.drop("file", "line", "number"))
+        labels = pl.concat(frames) if frames else pl.DataFrame(schema=LABEL_COLUMNS)
+        return self._of_known_size(labels, sizes)
+
+    def _of_known_size(self, labels: pl.DataFrame, sizes: Any) -> pl.DataFrame:
+        unknown = np.isnan(sizes).any(axis=1)[labels["image"].to_numpy()]
+        if not unknown.any():
+            return labels
+        for record in labels.filter(pl.Series(unknown))["record"]:
+            message = "the size of the picture is not known"
+            self.find("unreadable-image", message, record, "error", KEPT_OUT, 1)
+        return labels.filter(pl.Series(~unknown))
+
+    def _no_labels(self, picture: str, file: str, error: OSError) -> None:
+        where = self.shown(picture)
+        if isinstance(error, FileNotFoundError):
+            message = f"there is no {self.shown(file)} for this picture"
+            self.find("missing-labels", message, where, "warning", "read as background")
+        else:
+            reason = error.strerror or "it cannot be read"
+            self.find("missing-labels", reason, self.shown(file), "error", KEPT_OUT)
+
+    def _orphans(self) -> None:
+        """Label files of which the picture is not there."""
+        expected = {*self.labels.values(), *(label for _, _, label in self.absent)}
+        for folder in self.folders:
+            for entry in entries(Path(folder)):
+                if entry.path in expected or not is_label_file(entry):
+                    continue
+                content = read_small(entry.path)
+                count = 0 if isinstance(content, OSError) else _count(content)
+                message = "there is no picture for this label file"
+                self.find(
+                    "missing-image", message, self.shown(entry.path), "error", KEPT_OUT, count
+                )
 
 
-def _label_file(picture: Path) -> Path:
-    """The last folder "images" in the path becomes "labels"; else beside the picture."""
-    parts = list(picture.parts)
-    for place in range(len(parts) - 2, -1, -1):
-        if parts[place] == "images":
-            parts[place] = "labels"
-            break
-    return Path(*parts).with_suffix(".txt")
-
-
-def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
-    """See `formats`: images/<split>/, labels/<split>/, data.yaml; no split is "train"."""
-    images, findings = add_sizes(dataset.images, Path(dataset.root))
-    splits = [split or "train" for split in images["split"]]
-    odd = sorted(set(splits) - {"train", "val", "test"})
-    if odd:
-        raise UsageError(f"data.yaml knows train, val and test, not {', '.join(odd)}: split anew")
-    names = unique_names(dataset.paths, splits)
-    targets = [folder / "images" / split / name for split, name in zip(splits, names, strict=True)]
-    there = pictures.place(dataset.paths, targets)
-    for row, image in enumerate(images.iter_rows(named=True)):
-        if not there[row] or image["width"] is None:
-            continue
-        start, end = dataset.rows_of(row)
-        size = (image["width"], image["height"])
-        lines = [_text(label, size) for label in dataset.labels[start:end].iter_rows(named=True)]
-        name = f"{Path(names[row]).stem}.txt"
-        write_atomic(folder / "labels" / splits[row] / name, "".join(lines))
-    quoted = [name.replace("'", "''") for name in dataset.names]
-    text = "path: .\n"
-    # The key train must be there, even if it is the wrong picture of the whole.
-    for split in dict.fromkeys(["train", "val", *splits]):
-        (folder / "images" / split).mkdir(parents=True, exist_ok=True)
-        text += f"{split}: images/{split}\n"
-    text += "names:\n" + "".join(f"  {i}: '{name}'\n" for i, name in enumerate(quoted))
-    write_atomic(folder / "data.yaml", text)
-    return findings
-
-
-def _text(label: dict[str, Any], size: tuple[int, int]) -> str:
-    x1, y1, x2, y2 = (label[name] / size[place % 2] for place, name in enumerate(BOX))
-    box = (x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1
-    return f"{label['class_id']} " + " ".join(f"{value:.8f}" for value in box) + "\n"
+def _count(content: bytes) -> int:
+    return sum(bool(line.strip()) for line in content.splitlines())
