@@ -16,7 +16,8 @@ from whatwhere.data.findings import KEPT_OUT, Finding
 from whatwhere.data.formats._files import add_sizes, inside, is_picture
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.errors import ImageError, UsageError
-from whatwhere.images import member, picture_bytes, shown_path
+from whatwhere.images import member, read_image, shown_path
+from whatwhere.types import Image
 
 MAX_PROBED = 20_000
 """In a larger set without boxes only a sample of the pictures is asked for its size."""
@@ -159,19 +160,31 @@ def need_pictures(pictures: Pictures, title: str) -> None:
         )
 
 
-def stored_pictures(dataset: Dataset, pictures: Pictures) -> Iterator[tuple[int, bytes]]:
-    """Row and content of each picture that can be read, for formats that put them in one file.
+def stored_pictures(
+    dataset: Dataset, rows: Sequence[int], pictures: Pictures
+) -> Iterator[tuple[int, Image]]:
+    """Row and pixels of each picture that can be read, for formats that keep pixels in a file.
 
     What cannot be read becomes a finding of `pictures`.
+
+    Returns:
+        RGB uint8 (height, width, 3).
     """
-    if pictures.how != "copy" and len(dataset):
-        message = f"{len(dataset)} pictures were copied, because the format keeps them in one file"
-        pictures.findings.append(Finding("copied-image", message, "", "info", "copied"))
-    for row, path in enumerate(dataset.paths):
+    for row in rows:
+        path = dataset.paths[row]
         try:
-            yield row, picture_bytes(path)
+            image = read_image(path)
         except ImageError as error:
             pictures.findings.append(unreadable(path, error))
+        else:
+            yield row, image
+
+
+def say_copied(dataset: Dataset, pictures: Pictures) -> None:
+    """A finding where links were asked for, and pictures go into a file with others."""
+    if pictures.how != "copy":
+        message = f"{len(dataset)} pictures were copied, because the format keeps them in one file"
+        pictures.findings.append(Finding("copied-image", message, "", "info", "copied"))
 
 
 def unreadable(path: str, error: ImageError) -> Finding:
