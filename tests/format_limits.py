@@ -131,6 +131,13 @@ LIMITS: dict[str, Limits] = {
         extra='{"kitti": {"alpha": -1.57, "dimensions": [1.5, 1.625, 4.0]}}',
         image_extra='{"kitti": {"calib": {"P0": [7.07, 0, 6.04], "note": "by hand"}}}',
     ),
+    "coco": Limits(
+        # Fields of COCO's own, and what other formats said, in words of theirs.
+        extra='{"coco": {"utility": 0.5, "note": "\\"a\\": ü"}, "kitti": {"alpha": -1.57}}',
+        image_extra='{"coco": {"license": 3, "date_captured": "2013-11-14"}, "voc": {"x": [1]}}',
+        class_info={"ant": {"supercategory": "insect", "synonyms": ["emmet"]}},
+        info={"info": {"year": 2017}, "licenses": [{"id": 3, "name": "none"}], "images": 6},
+    ),
     "folders": Limits(
         # The folder is the class, and the pictures in it are all that there is.
         stored=True,
@@ -140,6 +147,13 @@ LIMITS: dict[str, Limits] = {
         # ImageNet's numbering: folders in alphabetical order.
         class_order=False,
         lists_classes=False,
+    ),
+    "cifar": Limits(
+        # Raw pixels and one byte a label, without names of pictures.
+        shape=(32, 32, 3),
+        stored=True,
+        picture_names=False,
+        unlabelled=False,
     ),
     "parquet": Limits(
         # Our own tables: whatever JSON is in them comes back.
