@@ -102,7 +102,9 @@ class _Writer:
         if isinstance(label.segmentation, dict):
             mask = mask_attributes(label.segmentation, size)
             if mask:
-                self._element("mask", base | mask | sides, said)
+                found = geometry("mask", mask, size)
+                around = found is not None and same(found[0], box)
+                self._element("mask", base | mask | ({} if around else sides), said)
                 return 0
             message = "the run lengths do not fit the picture; the box is written without them"
             self.findings.append(Finding("lost-mask", message, where, "warning", "left out"))

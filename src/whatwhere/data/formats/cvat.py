@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ class _Reader:
         self.frames: dict[tuple[str | None, int], int] = {}
         self.made_ids = False
         self.shapes = False
+        self.count = 0
 
     def add(self, file: Path) -> None:
         where = self.rows.where(file)
@@ -177,20 +179,28 @@ class _Reader:
         )
         if row is None:
             return
-        groups: dict[Any, list[Node]] = {}
-        for place, one in enumerate(node.children):
+        groups: dict[Any, list[tuple[Node, str]]] = {}
+        for place, (one, record) in enumerate(self._records(node, where)):
             if one.tag == "tag":
-                columns = self._columns(one)
-                self.rows.tag(
-                    row, text(one.attributes.get("label")), f"{where}:{one.line}.{place}", **columns
-                )
+                name = text(one.attributes.get("label"))
+                self.rows.tag(row, name, record, **self._columns(one))
             elif one.tag in SHAPES:
-                groups.setdefault(_group(one, place), []).append(one)
+                groups.setdefault(_group(one, place), []).append((one, record))
             elif one.tag in _NO_BOX:
                 message = f"a {one.tag} of {one.attributes.get('label')!r} has no box"
-                self.rows.find("no-box", message, f"{where}:{one.line}", "warning", boxes=1)
-        for place, parts in enumerate(groups.values()):
-            self._label(row, parts, f"{where}:{parts[0].line}.{place}")
+                self.rows.find("no-box", message, record, "warning", boxes=1)
+        for parts in groups.values():
+            self._label(row, [one for one, _ in parts], parts[0][1])
+
+    def _records(self, node: Node, where: str) -> Iterator[tuple[Node, str]]:
+        """The children of a picture or track, each with a record of its own."""
+        self.count += 1
+        last = node.line
+        for place, one in enumerate(node.children):
+            # Not every file has a line for each element.
+            own = one.line > last
+            yield one, f"{where}:{one.line}" if own else f"{where}#{self.count}.{place}"
+            last = one.line
 
     def _folder(self, subset: str | None) -> Path | None:
         """Where a project's export has the pictures of a subset."""
@@ -251,7 +261,8 @@ class _Reader:
                 extra[key] = value
         rotated = node.tag == "box" and number(given.get("rotation")) not in (None, 0.0)
         if rotated or node.tag in ("ellipse", "cuboid"):
-            left = ("label", "occluded", "source", "z_order", "group_id")
+            left = {"label", "occluded", "source", "z_order", "group_id"}
+            left |= {"frame", "outside", "keyframe"}
             kept = {key: value for key, value in given.items() if key not in left}
             extra[node.tag] = kept
         return columns | {"attributes": typed, "extra": extra}
@@ -261,8 +272,7 @@ class _Reader:
         task = given.get("task_id")
         group = self.tasks.get(task or "") or self.task_name
         subset = text(given.get("subset"))
-        for one in node.children:
-            record = f"{where}:{one.line}"
+        for one, record in self._records(node, where):
             frame = index(one.attributes.get("frame"))
             if one.tag not in SHAPES | _NO_BOX:
                 continue

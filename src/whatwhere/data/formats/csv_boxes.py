@@ -1,0 +1,288 @@
+"""Tables of boxes: CSV or TSV with one box a row.
+
+Sources: keras-retinanet (path,x1,y1,x2,y2,class without header, and classes.csv),
+DeepForest (image_path,xmin,ymin,xmax,ymax,label,score,geometry), TensorFlow's tutorials and
+Roboflow's `_annotations.csv` (filename,width,height,class,xmin,ymin,xmax,ymax), makesense.ai
+(label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,...). Columns are known by their
+names, in any order. None of these says how pixels are counted: corners are taken as
+continuous from 0. A row with a picture and no box is a picture without objects.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from whatwhere.data.dataset import Dataset
+from whatwhere.data.formats._csv_columns import Columns, columns_of, polygons
+from whatwhere.data.formats._csv_write import write
+from whatwhere.data.formats._files import entries, relative, split_name
+from whatwhere.data.formats._outlines import enclosing, runs_of
+from whatwhere.data.formats._rows import Rows
+from whatwhere.data.formats._values import flag, index, number, text, whole
+from whatwhere.data.tables import FLAGS
+from whatwhere.errors import DataError
+from whatwhere.types import Task
+
+__all__ = ["HOLDS", "LOOKS_FOR", "NAME", "TASKS", "TITLE", "read", "recognise", "write"]
+
+NAME = "csv_boxes"
+TITLE = "CSV of boxes"
+TASKS: frozenset[Task] = frozenset({"detect"})
+HOLDS = frozenset(
+    {"split", "group", "id", "ignore", "difficult", "truncated", "occluded", "iscrowd", "area"}
+    | {"score", "source", "track", "segmentation", "keypoints", "attributes", "extra"}
+)
+LOOKS_FOR = "a CSV file with columns for picture, xmin, ymin, xmax, ymax and label"
+
+_SUFFIXES = (".csv", ".tsv")
+_CLASSES = ("classes.csv", "class_mapping.csv", "labels.csv")
+
+
+def _tables(path: Path) -> dict[Path, Columns]:
+    """The tables of boxes at a path, and what their columns mean."""
+    if path.is_file():
+        files = [path] if path.suffix.lower() in _SUFFIXES else []
+    else:
+        files = [Path(one.path) for one in entries(path) if one.name.lower().endswith(_SUFFIXES)]
+        below = [Path(one.path, "_annotations.csv") for one in entries(path) if one.is_dir()]
+        files += [file for file in below if file.is_file()]
+    found = {file: columns_of(file) for file in files if file.is_file()}
+    return {file: columns for file, columns in found.items() if columns is not None}
+
+
+def _split_of(file: Path) -> str | None:
+    if file.name == "_annotations.csv":
+        return split_name(file.parent.name)
+    words = re.split(r"[_\-. ]", file.stem)
+    return next((name for word in reversed(words) if (name := split_name(word))), None)
+
+
+def recognise(path: Path) -> str | None:
+    """See `formats`."""
+    found = _tables(path)
+    return f"boxes in {', '.join(relative(file, path.parent) for file in found)}" if found else None
+
+
+def read(path: Path, images: Path | None = None) -> Dataset:
+    """See `formats`; `path` may be a table, too. Tables of train, val and test are one set."""
+    tables = _tables(path)
+    if not tables:
+        raise DataError(f"{path} is not a table of boxes: looked for {LOOKS_FOR}")
+    splits = {_split_of(file) for file in tables}
+    if len(tables) > 1 and (None in splits or len(splits) < len(tables)):
+        names = ", ".join(relative(file, path) for file in tables)
+        raise DataError(f"{path} has {len(tables)} tables of boxes: give one of {names}")
+    root = path if path.is_dir() else path.parent
+    reader = _Reader(root, images)
+    for file, columns in tables.items():
+        reader.add(file, columns)
+    return reader.dataset()
+
+
+class _Reader:
+    def __init__(self, root: Path, images: Path | None) -> None:
+        self.root = root
+        self.rows = Rows(NAME, root, images, [root / "images"])
+        self.used: set[str] = set()
+        self.listed: list[str] = []
+        # Row of each name as it is written, so that a picture is looked for once.
+        self.seen: dict[tuple[Path, str], int | None] = {}
+
+    def add(self, file: Path, columns: Columns) -> None:
+        where, split = self.rows.where(file), _split_of(file)
+        self.listed = self.listed or _class_list(file)
+        for cells, line in self._lines(file, columns, where):
+            self._row(cells, columns, f"{where}:{line}", split, file.parent)
+
+    def _lines(self, file: Path, columns: Columns, where: str) -> Iterator[tuple[list[str], int]]:
+        """The rows of a file with their line numbers; those that cannot be read are named."""
+        with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+            reader = csv.reader(stream, delimiter=columns.delimiter)
+            first = columns.header
+            while True:
+                try:
+                    cells = next(reader, None)
+                except csv.Error as error:
+                    record = f"{where}:{reader.line_num}"
+                    self.rows.find(
+                        "bad-record", f"the row cannot be read: {error}", record, boxes=1
+                    )
+                    continue
+                if cells is None:
+                    return
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if not first:
+                    yield cells, reader.line_num
+                first = False
+
+    def _row(
+        self, cells: list[str], columns: Columns, record: str, split: str | None, near: Path
+    ) -> None:
+        def cell(place: int | None) -> str:
+            return cells[place].strip() if place is not None and place < len(cells) else ""
+
+        more = {name: value for name, at in columns.more.items() if (value := cell(at))}
+        sides = [cell(at) for at in columns.sides or ()]
+        shape = more.pop("geometry", "")
+        empty = not any(sides) and not shape
+        name = cell(columns.picture)
+        if not name:
+            self.rows.find("bad-record", "the row names no picture", record, boxes=int(not empty))
+            return
+        if "\ufffd" in name + cell(columns.label):
+            message = "the row has bytes that are not UTF-8; store the file as UTF-8"
+            self.rows.find("bad-value", message, record, "warning")
+        row = self._image(name, record, columns, cell, more, split, near, int(not empty))
+        label = text(cell(columns.label))
+        if label is not None:
+            self.used.add(label)
+        if row is None or empty:
+            return
+        segmentation: Any = polygons(shape) if shape else None
+        box = self._box(sides, columns, segmentation, record, shape)
+        if box is None:
+            return
+        if segmentation is not None and _is_rectangle(segmentation, box):
+            segmentation = None
+        found = _columns(more, {name: cell(at) for name, at in columns.unknown.items()})
+        if segmentation is not None:
+            found["segmentation"] = segmentation
+        self.rows.label(row, label, box, record, **found)
+
+    def _image(
+        self,
+        name: str,
+        record: str,
+        columns: Columns,
+        cell: Any,
+        more: dict[str, str],
+        split: str | None,
+        near: Path,
+        boxes: int,
+    ) -> int | None:
+        group, number_ = more.pop("group", None), index(more.pop("id", None))
+        own = more.pop("split", None)
+        if own is not None:
+            split = split_name(own) or own
+        if (near, name) in self.seen:
+            row = self.seen[near, name]
+            if row is None:
+                message = f"{name!r} is not a picture inside the data set's folder"
+                self.rows.find("path-outside", message, record, boxes=boxes)
+            return row
+        width, height = (cell(at) for at in columns.size or (None, None))
+        row = self.rows.image(
+            name,
+            record,
+            size=(whole(width), whole(height)),
+            near=near,
+            boxes=boxes,
+            split=split,
+            group=group,
+            id=number_,
+        )
+        self.seen[near, name] = row
+        return row
+
+    def _box(
+        self,
+        sides: list[str],
+        columns: Columns,
+        segmentation: Any,
+        record: str,
+        shape: str,
+    ) -> tuple[float, ...] | None:
+        if any(sides):
+            values = [_decimal(side, columns.delimiter) for side in sides]
+            if None in values:
+                shown = ", ".join(sides)
+                hint = ""
+                if columns.delimiter == "," and any("," in side for side in sides):
+                    hint = "; decimal commas are understood where ';' or tabs divide the columns"
+                message = f"{shown!r} is not four numbers{hint}"
+                self.rows.find("bad-box", message, record, boxes=1)
+                return None
+            x1, y1, x2, y2 = (value or 0.0 for value in values)
+            return (x1, y1, x1 + x2, y1 + y2) if columns.lengths else (x1, y1, x2, y2)
+        if segmentation:
+            return enclosing(segmentation)
+        kind = "no-box" if re.match(r"\s*(MULTI)?(POINT|LINE)", shape, re.I) else "bad-box"
+        message = f"the geometry {shape[:40]!r} is no polygon"
+        severity: Any = "warning" if kind == "no-box" else "error"
+        self.rows.find(kind, message, record, severity, boxes=1)
+        return None
+
+    def dataset(self) -> Dataset:
+        names = self.listed if self.used <= set(self.listed) else []
+        return self.rows.dataset(names, task="detect")
+
+
+def _decimal(cell: str, delimiter: str) -> float | None:
+    if delimiter != "," and re.fullmatch(r"\s*[+-]?\d+,\d+\s*", cell):
+        cell = cell.replace(",", ".")
+    return number(cell)
+
+
+def _columns(more: dict[str, str], unknown: dict[str, str]) -> dict[str, Any]:
+    """Columns of the table; what cannot be understood is kept as text."""
+    found: dict[str, Any] = {}
+    extra = {name: value for name, value in unknown.items() if value}
+    for name, cell in more.items():
+        value: Any = cell
+        if name in FLAGS:
+            value = flag(cell)
+        elif name in ("score", "area"):
+            value = number(cell)
+            if name == "score" and value is not None and not 0 <= value <= 1:
+                value = None
+        elif name in ("segmentation", "keypoints", "attributes"):
+            value = _json(name, cell)
+        if value is None:
+            extra[name] = cell
+        else:
+            found[name] = value
+    if found.get("iscrowd"):
+        found.setdefault("ignore", True)
+    return found | {"extra": extra}
+
+
+def _json(name: str, cell: str) -> Any:
+    try:
+        value = json.loads(cell)
+    except (ValueError, RecursionError):
+        return None
+    if name == "attributes":
+        return value if isinstance(value, dict) else None
+    if name == "segmentation" and isinstance(value, dict):
+        return value if runs_of(value.get("counts")) is not None else None
+    return value if isinstance(value, list) else None
+
+
+def _is_rectangle(segmentation: list[list[float]], box: tuple[float, ...]) -> bool:
+    """Whether the outline is the box itself."""
+    points = segmentation[0]
+    pairs = set(zip(points[0::2], points[1::2], strict=True))
+    x1, y1, x2, y2 = box
+    return len(segmentation) == 1 and pairs == {(x1, y1), (x2, y1), (x2, y2), (x1, y2)}
+
+
+def _class_list(file: Path) -> list[str]:
+    """The classes in keras-retinanet's list beside the table: name, number."""
+    for one in entries(file.parent):
+        if one.name in _CLASSES and one.is_file() and Path(one.path) != file:
+            with Path(one.path).open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+                try:
+                    rows = [row for row in csv.reader(stream) if any(row)]
+                except csv.Error:
+                    return []
+            numbers = [index(row[1]) if len(row) == 2 else None for row in rows]
+            if None not in numbers:
+                order = sorted(range(len(rows)), key=lambda place: numbers[place] or 0)
+                return list(dict.fromkeys(rows[place][0].strip() for place in order))
+    return []
