@@ -141,7 +141,9 @@ def test_coarse_classes(tmp_path: Path) -> None:
         "coarse_label_names.txt",
         "fine_label_names.txt",
         "test.bin",
+        "test.files.txt",
         "train.bin",
+        "train.files.txt",
     ]
     # A record is the coarse label (by alphabet: animals, machines), the fine one, the pixels.
     assert (tmp_path / "b" / "test.bin").read_bytes() == (
@@ -321,12 +323,30 @@ def test_large_sets_are_written_in_parts(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(one.name for one in (tmp_path / "b").iterdir()) == [
         "batches.meta.txt",
         "data_batch_1.bin",
+        "data_batch_1.files.txt",
         "data_batch_2.bin",
+        "data_batch_2.files.txt",
         "test_batch.bin",
+        "test_batch.files.txt",
     ]
     after = read(tmp_path / "b")
     for one, two in zip(before.paths, after.paths, strict=True):
         assert (read_image(one) == read_image(two)).all()
+
+
+def test_pictures_that_are_cut_off_are_counted(tmp_path: Path) -> None:
+    before = read(ten(tmp_path / "a", dumps(4)))
+    before.write(tmp_path / "b", "cifar")
+    file = tmp_path / "b" / "test_batch.bin"
+    file.write_bytes(file.read_bytes()[:3073])
+    after = read(tmp_path / "b")
+    (found,) = after.findings
+    assert (found.kind, found.where, found.boxes) == ("missing-image", "test_batch.bin", 1)
+    assert "1 of 2 pictures are not there, the first is thing_s_000005.png" in found.message
+    assert after.relative_paths() == [
+        path.replace("batch_2!", "batch_1!").replace("!", ".bin!")
+        for path in before.relative_paths()[:5]
+    ]
 
 
 def test_two_sets_in_one_folder_are_not_guessed(tmp_path: Path) -> None:

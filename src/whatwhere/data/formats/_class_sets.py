@@ -13,7 +13,7 @@ import polars as pl
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
-from whatwhere.data.formats._files import add_sizes, inside, is_picture
+from whatwhere.data.formats._files import add_sizes, inside, is_picture, unique_names
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.errors import ImageError, UsageError
 from whatwhere.images import member, read_image, shown_path
@@ -178,6 +178,13 @@ def stored_pictures(
             pictures.findings.append(unreadable(path, error))
         else:
             yield row, image
+
+
+def png_names(paths: Sequence[str]) -> list[str]:
+    """A name for each picture when it is stored as raw pixels: its own, ending in .png."""
+    inner = [member(path) for path in paths]
+    named = [path if one is None else one.name for path, one in zip(paths, inner, strict=True)]
+    return unique_names([f"{os.path.splitext(name)[0]}.png" for name in named])  # noqa: PTH122
 
 
 def say_copied(dataset: Dataset, pictures: Pictures) -> None:

@@ -6,14 +6,15 @@ python batches are pickles, which are not run: see `_plain_pickle`. Pictures are
 out: their paths say where their pixels lie. The coarse class of a fine one is in class_info.
 
 Written are binary batches. Beyond the original there are NAME_batch.bin (NAME.bin with coarse
-labels) for splits of other names, and all_batch.bin for pictures of no split.
+labels) for splits of other names, all_batch.bin for pictures of no split, and for each batch
+NAME_batch.files.txt with the names of its pictures, so that they and their number are known.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,14 @@ from whatwhere.data.formats._class_sets import (
     names_text,
     need_pictures,
     own_file,
+    png_names,
     read_text,
     say_copied,
     single_classes,
     stored_pictures,
     unlabelled,
 )
-from whatwhere.data.formats._files import entries, head, is_picture
+from whatwhere.data.formats._files import entries, head
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.formats._plain_pickle import read_plain_pickle
 from whatwhere.data.tables import IMAGE_COLUMNS, table
@@ -224,6 +226,23 @@ class _Reader:
         )
         return fine or [], coarse or []
 
+    def _file_names(self, batch: Batch) -> Sequence[str]:
+        """Names of a batch's pictures; empty if there are none, or not one for each."""
+        names = batch.names
+        file = batch.file.with_suffix(".files.txt")
+        if not names and (listed := read_text(file, self.root)) is not None:
+            names = names_of(listed) or ()
+            lost = len(names) - len(batch.labels)
+            if lost > 0:
+                message = f"{lost} of {len(names)} pictures are not there, the first is "
+                message += names[len(batch.labels)]
+                where = batch.file.name
+                fault = Finding("missing-image", message, where, "error", KEPT_OUT, lost)
+                self.findings.append(fault)
+                names = names[: len(batch.labels)]
+        plain = all(is_plain_name(name) and name.endswith(".png") for name in names)
+        return names if plain and len(names) == len(batch.labels) else ()
+
     def _add(self, batch: Batch, split: str | None, classes: int) -> None:
         where = batch.file.name
         if batch.rest:
@@ -235,10 +254,8 @@ class _Reader:
             record = f"{where}#{number}"
             self.findings.append(Finding("unknown-class", message, record, "error", KEPT_OUT, 1))
         rows = good.nonzero()[0].tolist()
-        plain = bool(batch.names) and all(is_plain_name(n) and is_picture(n) for n in batch.names)
-        for number in rows:
-            name = batch.names[number] if plain else f"{number:05d}.png"
-            self.paths.append(batch.path(number, name))
+        names = self._file_names(batch)
+        self.paths += [batch.path(n, names[n] if names else f"{n:05d}.png") for n in rows]
         self.splits += [split] * len(rows)
         self.ids += batch.labels[good].tolist()
         self.coarse += [-1] * len(rows) if batch.coarse is None else batch.coarse[good].tolist()
@@ -286,6 +303,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     group_of = [groups.index(name) for name in coarse] if coarse else None
     findings: list[Finding] = []
     classes = single_classes(dataset)
+    names = png_names(dataset.paths)
     parts: dict[str, list[int]] = {}
     for row, split in enumerate(dataset.images["split"].to_list()):
         if classes[row] is None:
@@ -300,6 +318,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             name = f"{'train' if stem == 'data' else stem}.bin" if coarse else f"{stem}_batch.bin"
             if stem == "data" and not coarse:
                 name = f"data_batch_{number}.bin"
+            done = []
             with (folder / name).open("xb") as file:
                 for row, image in stored_pictures(dataset, rows[start : start + step], pictures):
                     if image.shape != (32, 32, 3):
@@ -311,6 +330,8 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
                     number_of = classes[row] or 0
                     ahead = [group_of[number_of], number_of] if group_of else [number_of]
                     file.write(bytes(ahead) + image.transpose(2, 0, 1).tobytes())
+                    done.append(names[row])
+            write_atomic(folder / f"{name.removesuffix('.bin')}.files.txt", names_text(done))
     kind = _KINDS[3] if coarse else _KINDS[2]
     write_atomic(folder / kind.names, names_text(dataset.names))
     if coarse:
