@@ -71,8 +71,11 @@ def repair(report: Report, *, merge_names: bool = False) -> Repaired:
     left_out = dict(report.left_out)
     images, labels = _turn(report, images, labels, left_out, quarantine)
     images = _resize(report, images, quarantine)
+    owners = dataset.labels["image"].to_list()
     for row, finding in sorted(report.dropped.items()):
-        quarantine.append(_record(finding, "label left out", **_label(dataset, row)))
+        # The labels of a picture that is left out are counted with it.
+        if owners[row] not in left_out:
+            quarantine.append(_record(finding, "label left out", **_label(dataset, row)))
     labels = labels.filter(~pl.col("row").is_in(list(report.dropped)))
     labels = _join_copies(report, labels, left_out, quarantine)
     counts = np.bincount(dataset.labels["image"].to_numpy(), minlength=len(dataset))

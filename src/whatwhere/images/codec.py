@@ -132,7 +132,8 @@ def read_thumbnail(
         max_pixels: refuse a picture with more than this many pixels, before decoding it.
 
     Returns:
-        uint8 (side, side): each pixel is the mean over its part of the picture.
+        uint8 (side, side): each pixel is the mean over its part of the picture, to about
+        a hundredth of the side.
 
     Raises:
         ImageError: as for `read_image`.

@@ -73,6 +73,8 @@ def check(
     """
     if fix is None and (merge_names or to is not None):
         raise UsageError("--merge-names and --to belong to a repaired copy: give --fix DST")
+    if fix is not None:
+        _refuse_content(fix)
     from whatwhere.data.checks import examine
 
     dataset = read_data(path, format, images)
@@ -86,6 +88,19 @@ def check(
     if fix is not None:
         return _fix(report, fix, to or dataset.format, pictures, merge_names, as_json)
     return int(any(finding.severity == "error" for finding in report.findings))
+
+
+def _quarantine(target: Path) -> Path:
+    """Beside the copy, so that no reader takes it for data."""
+    return target.with_name(target.name + ".quarantine.jsonl")
+
+
+def _refuse_content(target: Path) -> None:
+    """Before anything is read, which may take long."""
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target} has content already: choose a new folder")
+    if _quarantine(target).exists():
+        raise UsageError(f"{_quarantine(target)} exists already: choose another folder")
 
 
 def _print(findings: Sequence[Finding], limit: int | None) -> None:
@@ -120,9 +135,7 @@ def _fix(
     from whatwhere.data.repair import repair
     from whatwhere.images import write_atomic
 
-    listed = target.with_name(target.name + ".quarantine.jsonl")
-    if listed.exists():
-        raise UsageError(f"{listed} exists already: choose another folder")
+    listed = _quarantine(target)
     repaired = repair(report, merge_names=merge_names)
     copy = repaired.dataset
     with busy(f"writing {len(copy)} pictures"):
