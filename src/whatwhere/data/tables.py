@@ -116,10 +116,11 @@ def tidy_boxes(labels: pl.DataFrame, images: pl.DataFrame) -> tuple[pl.DataFrame
     if labels.height == 0:
         return labels, []
     sizes = images.select("width", "height").with_row_index("image")
-    frame = labels.with_columns(pl.col("image").cast(pl.UInt32)).join(
-        sizes.cast({"image": pl.UInt32}), on="image", how="left", maintain_order="left"
-    )
-    x1, y1, x2, y2 = (pl.col(name).cast(pl.Float64) for name in BOX)
+    # Texts can be long and are not needed to find the few faults among millions of boxes.
+    boxes = labels.select(
+        pl.col("image").cast(pl.UInt32), *(pl.col(name).cast(pl.Float64) for name in BOX)
+    ).join(sizes.cast({"image": pl.UInt32}), on="image", how="left", maintain_order="left")
+    x1, y1, x2, y2 = (pl.col(name) for name in BOX)
     width, height = pl.col("width").cast(pl.Float64), pl.col("height").cast(pl.Float64)
     finite = pl.all_horizontal(value.is_finite().fill_null(False) for value in (x1, y1, x2, y2))
     inside = pl.all_horizontal(
@@ -129,7 +130,7 @@ def tidy_boxes(labels: pl.DataFrame, images: pl.DataFrame) -> tuple[pl.DataFrame
         (y1 < height).fill_null(True),
     )
     over = pl.max_horizontal(-x1, -y1, x2 - width, y2 - height)
-    frame = frame.with_columns(
+    fault = boxes.select(
         pl.when(~finite)
         .then(pl.lit("bad-box"))
         .when((x2 < x1) | (y2 < y1))
@@ -142,18 +143,24 @@ def tidy_boxes(labels: pl.DataFrame, images: pl.DataFrame) -> tuple[pl.DataFrame
         .then(pl.lit("clipped-box"))
         .otherwise(None)
         .alias("fault")
-    )
-    faulty = frame.filter(pl.col("fault").is_not_null())
-    findings = [_box_finding(row) for row in faulty.iter_rows(named=True)]
-    kept = frame.filter(pl.col("fault").is_null() | (pl.col("fault") == "clipped-box"))
+    ).to_series()
     # Where the size is not known, only the edges at 0 are.
-    kept = kept.with_columns(
-        pl.col(name)
-        .cast(pl.Float64)
-        .clip(0, pl.col("width" if name[0] == "x" else "height").fill_null(2**31 - 1))
-        for name in BOX
+    kept = labels.with_columns(
+        boxes["image"],
+        *boxes.select(
+            pl.col(name).clip(
+                0, pl.col("width" if name[0] == "x" else "height").fill_null(2**31 - 1)
+            )
+            for name in BOX
+        ),
     )
-    return kept.drop("fault", "width", "height"), findings
+    if fault.null_count() == len(fault):
+        return kept, []
+    faulty = labels.with_columns(boxes["width"], boxes["height"], fault)
+    findings = [
+        _box_finding(row) for row in faulty.filter(fault.is_not_null()).iter_rows(named=True)
+    ]
+    return kept.filter(fault.is_null() | (fault == "clipped-box")), findings
 
 
 _BOX_MESSAGES = {
