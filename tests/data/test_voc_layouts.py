@@ -9,6 +9,7 @@ import pytest
 
 from voc_files import found, lists, make, thing
 from whatwhere.data import read
+from whatwhere.data.formats import formats
 from whatwhere.errors import DataError
 
 
@@ -156,5 +157,6 @@ def test_other_encodings(tmp_path: Path) -> None:
 def test_other_xml_is_not_recognised(file: str, text: str, tmp_path: Path) -> None:
     (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
+    assert formats()["voc"].recognise(tmp_path) is None
     with pytest.raises(DataError, match="looked for"):
-        read(tmp_path)
+        read(tmp_path, format="voc")

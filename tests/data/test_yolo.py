@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from whatwhere.data import Dataset, read
-from whatwhere.data.formats._yaml import YamlError, parse_yaml
+from whatwhere.data import read
+from whatwhere.data.formats._yaml import YamlError, parse_yaml, quoted
 from whatwhere.errors import DataError
 from whatwhere.images import write_image
-
-SETTINGS = "path: .\ntrain: images/train\nval: images/val\nnames: [cat, dog]\n"
-
-
-def make(
-    root: Path, labels: dict[str, str | None], settings: str = SETTINGS, pictures: bool = True
-) -> Path:
-    for number, (name, text) in enumerate(labels.items()):
-        if pictures:
-            picture = np.full((40, 60, 3), number, np.uint8)
-            write_image(root / "images" / f"{name}.png", picture)
-        if text is not None:
-            file = root / "labels" / f"{name}.txt"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-    for split in ("train", "val"):
-        (root / "images" / split).mkdir(parents=True, exist_ok=True)
-    (root / "data.yaml").write_text(settings, "utf-8")
-    return root
-
-
-def found(dataset: Dataset) -> list[tuple[str, str]]:
-    return [(finding.kind, finding.where) for finding in dataset.findings]
+from yolo_files import SETTINGS, found, make
 
 
 def test_what_is_read(tmp_path: Path) -> None:
@@ -47,9 +26,54 @@ def test_what_is_read(tmp_path: Path) -> None:
     assert read(tmp_path / "data.yaml").digest() == dataset.digest()
 
 
-def test_outlines_become_boxes(tmp_path: Path) -> None:
+def test_outlines_have_boxes(tmp_path: Path) -> None:
     dataset = read(make(tmp_path, {"train/a": "0 0.5 0.25 1 0.5 0.5 0.75 0.25 0.5\n"}))
     np.testing.assert_allclose(dataset.targets(0).boxes, [[15, 10, 60, 30]])
+    assert json.loads(dataset.labels["segmentation"][0]) == [[30, 10, 60, 20, 30, 30, 15, 20]]
+
+
+def test_lines_of_all_kinds_in_their_order(tmp_path: Path) -> None:
+    lines = (
+        "0 0.5 0.5 0.1 0.1",
+        "1 0.1 0.1 0.2 0.1 0.2 0.2",
+        "  0\t0.5  0.5 0.1 0.1  ",
+        "1 0.5 0.5 0.1 0.1 0.75",
+        "0 0.1 0.1 0.2 0.1 0.2 0.2 0.5",
+        "1.0 5e-1 .5 +0.1 0.1",
+    )
+    root = make(tmp_path, {"train/a": ""})
+    file = root / "labels" / "train" / "a.txt"
+    for newline in ("\n", "\r\n", "\r"):
+        file.write_bytes(b"\xef\xbb\xbf" + newline.join(lines).encode())
+        labels = read(root).labels
+        assert labels["record"].to_list() == [f"labels/train/a.txt:{n}" for n in range(1, 7)]
+        assert labels["class_id"].to_list() == [0, 1, 0, 1, 0, 1]
+        assert labels["score"].to_list() == [None, None, None, 0.75, 0.5, None]
+        outlined = labels["segmentation"].is_not_null().arg_true().to_list()
+        assert outlined == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("shape", "line", "points"),
+    [
+        ("[2, 3]", "0 0.5 0.5 1 1 0.1 0.25 2 0.5 0.75 1", [6, 10, 2, 30, 30, 1]),
+        ("[2, 3]", "0 0.5 0.5 1 1 0.1 0.25 2 0.5 0.75 1 0.5", [6, 10, 2, 30, 30, 1]),
+        ("[2, 2]", "0 0.5 0.5 1 1 0.1 0.25 -1 -1", [6, 10, 2, -60, -40, 0]),
+    ],
+)
+def test_key_points(shape: str, line: str, points: list[float], tmp_path: Path) -> None:
+    root = make(tmp_path, {"train/a": f"{line}\n"}, SETTINGS + f"kpt_shape: {shape}\n")
+    dataset = read(root)
+    assert json.loads(dataset.labels["keypoints"][0]) == points
+    np.testing.assert_allclose(dataset.targets(0).boxes, [[0, 0, 60, 40]])
+    assert dataset.findings == ()
+
+
+def test_outlines_are_no_key_points(tmp_path: Path) -> None:
+    labels = {"train/a": "0 0.5 0.5 1 1 0.1 0.25 2 0.5\n0 0.5 0.5 1 1\n"}
+    dataset = read(make(tmp_path, labels, SETTINGS + "kpt_shape: [2, 3]\n"))
+    assert found(dataset) == [("bad-box", "labels/train/a.txt:1")]
+    assert dataset.labels.height == 1
 
 
 @pytest.mark.parametrize(
@@ -59,6 +83,10 @@ def test_outlines_become_boxes(tmp_path: Path) -> None:
         ("-1 0.5 0.5 0.1 0.1", "unknown-class"),
         ("0.5 0.5 0.5 0.1 0.1", "unknown-class"),
         ("0 0.5 0.5 0.1", "bad-box"),
+        ("0", "bad-box"),
+        ("0 0.5 0.5 0.1 0.1 0.5 nan", "bad-box"),
+        ("0 0.1 0.1 0.2 0.1 0.2 0.2 -3", "bad-value"),
+        ("\x00 0.5 0.5 0.1 0.1", "bad-box"),
         ("0 0.5 0.5 0.1 0.1 9", "bad-value"),
         ("cat 0.5 0.5 0.1 0.1", "bad-box"),
         ("0 nan 0.5 0.1 0.1", "bad-box"),
@@ -181,6 +209,8 @@ download: |
   import os
   - not: [a list
 empty:
+quoted: 'it''s # "all" one'
+escaped: "a \\"b\\" # c\\u00e4\\n"
 """
     assert parse_yaml(text) == {
         "path": "../datasets/x",
@@ -192,7 +222,15 @@ empty:
         "names": {"0": "person", "1": "traffic: light", "2": "hash # tag"},
         "flow": {"0": "a", "1": "b, c"},
         "empty": {},
+        "quoted": 'it\'s # "all" one',
+        "escaped": 'a "b" # cä\n',
     }
+
+
+@pytest.mark.parametrize("text", ["it's", "#1", "a: b # c", "", " x ", "\n\u2028\x07", '"', "\\"])
+def test_quoted_yaml_comes_back(text: str) -> None:
+    written = f"a: {quoted(text)}\nb:\n  0: {quoted(text)}\nc: [{quoted(text)}, {quoted(text)}]\n"
+    assert parse_yaml(written) == {"a": text, "b": {"0": text}, "c": [text, text]}
 
 
 @pytest.mark.parametrize("text", ["a: [b", "- a", "no colon here", "a: [b] c"])

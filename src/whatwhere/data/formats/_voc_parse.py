@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from whatwhere.data.formats._voc_extra import (
@@ -52,9 +53,10 @@ class _Shape:
         tail: what stands behind them.
         fields: what the groups of `object` are.
         paths: elements that the groups of `head` are.
-        first: line of the first object; `lines` of each object; `tags` in all but the
-            objects, and in one object.
+        first, lines, last: line of the first object, lines of each, lines without them.
+        tags: how many there are without the objects, and in one object.
         own, rest: groups of `head` that are `_OWN`, and those that say something else.
+        rows, images: the texts of the objects; the pictures with their numbers of objects.
         known: head values that were seen -> what they mean.
     """
 
@@ -71,8 +73,7 @@ class _Shape:
     rest: tuple[int, ...]
     known: dict[tuple[str, ...], str | None] = field(default_factory=dict)
     rows: list[tuple[str, ...]] = field(default_factory=list)
-    images: list[int] = field(default_factory=list)
-    at: list[int] = field(default_factory=list)
+    images: list[tuple[int, int]] = field(default_factory=list)
 
 
 class Parser:
@@ -106,12 +107,9 @@ class Parser:
                         self._shapes.insert(0, self._shapes.pop(place))
                     match, objects = found
                     shape.rows += objects
-                    line = shape.first
-                    for _ in objects:
-                        shape.images.append(image)
-                        shape.at.append(line)
-                        line += shape.lines
-                    return _head_of_shape(shape, match.groups()), len(objects)
+                    count = len(objects)
+                    shape.images.append((image, count))
+                    return _head_of_shape(shape, match.groups()), count
         tree = parse_xml_bytes(data)
         if tree.tag != "annotation":
             raise XmlError(f"the XML is <{tree.tag}>, not <annotation>")
@@ -127,10 +125,9 @@ class Parser:
     def drop(self, image: int) -> None:
         """Forget the objects of a picture that was the last one read."""
         for shape in self._shapes:
-            while shape.images and shape.images[-1] == image:
-                shape.images.pop()
-                shape.at.pop()
-                shape.rows.pop()
+            while shape.images and shape.images[-1][0] == image:
+                _, count = shape.images.pop()
+                del shape.rows[len(shape.rows) - count :]
         while self._slow and self._slow[-1][0] == image:
             self._slow.pop()
 
@@ -140,10 +137,10 @@ class Parser:
         frames = []
         for shape in self._shapes:
             if shape.rows:
-                columns: dict[str, Any] = {"image": shape.images, "line": shape.at}
+                columns: dict[str, Any] = _places(shape)
                 columns |= dict(zip(shape.fields, zip(*shape.rows, strict=True), strict=True))
                 frames.append(_frame(columns, kinds))
-                shape.rows, shape.images, shape.at = [], [], []
+                shape.rows, shape.images = [], []
         if self._slow:
             columns = dict(zip(COLUMNS, zip(*self._slow, strict=True), strict=True))
             frames.append(_frame(columns, kinds))
@@ -153,6 +150,13 @@ class Parser:
         if len(frames) == 1:
             return frames[0]
         return pl.concat(frames).sort("image", "line", maintain_order=True)
+
+
+def _places(shape: _Shape) -> dict[str, Any]:
+    """Picture and line of each object of a shape."""
+    images, counts = np.array(shape.images, np.int64).T
+    order = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return {"image": np.repeat(images, counts), "line": shape.first + order * shape.lines}
 
 
 def _frame(columns: dict[str, Any], kinds: dict[str, Any]) -> pl.DataFrame:
