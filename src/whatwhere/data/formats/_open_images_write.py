@@ -20,6 +20,17 @@ from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.tables import BOX
 from whatwhere.images import write_atomic
 
+SOURCES = {
+    "xclick": "human",
+    "freeform": "human",
+    "human": "human",
+    "activemil": "verified",
+    "verification": "verified",
+    "crowdsource-verification": "verified",
+    "machine": "model",
+}
+"""What the words of the column Source mean."""
+
 BOX_SOURCES = {"human": "xclick", "verified": "activemil", "model": "machine"}
 IMAGE_SOURCES = {"human": "human", "verified": "verification", "model": "machine"}
 """Words for the column Source, in tables of boxes and in those of whole pictures."""
@@ -65,8 +76,14 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
 
 
 def _lost(dataset: Dataset) -> list[Finding]:
-    """Knowledge of classes and of the whole for which there is no file."""
+    """Knowledge for which there is no file; flags of labels of whole pictures."""
     found = []
+    flags = ("ignore", "truncated", "occluded", "iscrowd") if dataset.task != "detect" else ()
+    for column in flags:
+        count = int(dataset.labels[column].fill_null(False).sum())
+        if count:
+            message = f"Open Images has {column!r} for boxes only, not for {count} labels"
+            found.append(Finding("lost-column", message, dataset.source, "warning", "left out"))
     more = {key for one in dataset.class_info.values() for key in one} - {"mid"}
     for column, keys in (("class_info", more), ("info", dataset.info.keys() - {"hierarchy"})):
         if keys:
@@ -125,11 +142,15 @@ def _confidence() -> pl.Expr:
 
 
 def _source(rows: pl.DataFrame, usual: dict[str, str]) -> pl.Series:
-    """The word that was read, else the usual one."""
-    words = rows["source"].replace_strict(usual, default=None, return_dtype=pl.String)
+    """The word that was read, where it still means the source; else the usual one."""
     own = [one.get("Source") for one in _own(rows["extra"].to_list())]
-    kept = pl.Series("kept", [one if isinstance(one, str) else None for one in own], pl.String)
-    return pl.select(pl.coalesce(kept, words).alias("Source")).to_series()
+    words = [
+        kept
+        if isinstance(kept, str) and SOURCES.get(kept.strip().lower()) == source
+        else usual.get(source or "")
+        for kept, source in zip(own, rows["source"], strict=True)
+    ]
+    return pl.Series("Source", words, pl.String)
 
 
 def _boxes(rows: pl.DataFrame) -> str:

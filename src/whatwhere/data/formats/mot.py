@@ -280,7 +280,7 @@ class _Reader:
         images, unreadable = with_sizes(self.images, self.root, self.missing_paths)
         empty = pl.DataFrame(schema={"image": pl.UInt32, "name": pl.String})
         labels = pl.concat(self.labels) if self.labels else empty
-        used = set(labels["name"])
+        used = set(labels["name"].unique())
         order = [*self.names, *CLASSES]
         known = [name for name in dict.fromkeys(order) if name in used or name in self.names]
         names = [*known, *sorted(used - set(known))]

@@ -35,7 +35,7 @@ from whatwhere.data.formats._open_images_layout import (
     read_hierarchy,
 )
 from whatwhere.data.formats._open_images_tree import with_ancestors
-from whatwhere.data.formats._open_images_write import BOX_SOURCES, IMAGE_SOURCES, write
+from whatwhere.data.formats._open_images_write import BOX_SOURCES, IMAGE_SOURCES, SOURCES, write
 from whatwhere.data.tables import IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
 from whatwhere.errors import DataError
 from whatwhere.types import Labels, Task
@@ -60,16 +60,6 @@ HOLDS = frozenset(
     | {"extra", "image_extra", "class_info", "info"}
 )
 LOOKS_FOR = "CSV files with ImageID, LabelName and either XMin or Confidence"
-
-_SOURCES = {
-    "xclick": "human",
-    "freeform": "human",
-    "human": "human",
-    "activemil": "verified",
-    "verification": "verified",
-    "crowdsource-verification": "verified",
-    "machine": "model",
-}
 
 _FOLDERS = {"train": ["train"], "val": ["validation", "val", "valid"], "test": ["test"]}
 
@@ -204,7 +194,7 @@ class _Reader:
 
     def _names(self, rows: pl.DataFrame) -> list[str]:
         """All described classes; of a list of everything there is, only those that are used."""
-        used = set(rows["name"]) if rows.width else set()
+        used = set(rows["name"].unique()) if rows.width else set()
         described = list(self.mids.values())
         if self.listed and self.task == "detect":
             described = described[: self.listed]
@@ -373,7 +363,7 @@ class _Reader:
         covered = covered.fill_null(False) | (pl.col("split").is_null() & pl.lit(None in splits))
         some = pl.col("labelled").fill_null([])
         partial = covered & (some.list.len() < len(names))
-        joined = images.join(lists, on="image", how="left", maintain_order="left")
+        joined = images.drop("labelled").join(lists, on="image", how="left", maintain_order="left")
         return joined.with_columns(pl.when(partial).then(some).alias("labelled"))
 
 
@@ -386,7 +376,7 @@ def _positive() -> pl.Expr:
 def _columns(frame: pl.DataFrame, task: Task) -> pl.DataFrame:
     """The rows as labels."""
     raw = pl.col("Source").str.strip_chars()
-    source = raw.str.to_lowercase().replace_strict(_SOURCES, default=None, return_dtype=pl.String)
+    source = raw.str.to_lowercase().replace_strict(SOURCES, default=None, return_dtype=pl.String)
     written = BOX_SOURCES if task == "detect" else IMAGE_SOURCES
     usual = source.replace_strict(written, default=None, return_dtype=pl.String)
     number = pl.col("Confidence").cast(pl.Float64, strict=False)
