@@ -84,7 +84,9 @@ def test_a_format_module_has_all_its_parts(name: str) -> None:
 
 def test_round_trip(written: Written) -> None:
     before, after = written.sample, written.dataset
-    assert written.lost == ()
+    # A format with names of its own for pictures says so, and loses nothing else.
+    renames = not limits(written.name).picture_names
+    assert set(written.lost) <= ({"renamed-image"} if renames else set())
     assert after.format == written.name
     assert after.task == written.task
     # A small sample has not each class in each split.
@@ -236,20 +238,22 @@ def test_pictures_in_a_folder_that_the_user_names(written: Written, tmp_path: Pa
 
 def _victim(dataset: Dataset) -> Path:
     """The file of the second picture."""
-    return next(Path(path) for path in dataset.paths if path.endswith("bild 1 ü.png"))
+    paths = [Path(path) for path in dataset.paths]
+    return next((path for path in paths if path.name == "bild 1 ü.png"), paths[1])
 
 
 def test_a_removed_picture_is_found(written: Written, tmp_path: Path) -> None:
     if any(member(path) for path in written.dataset.paths):
         pytest.skip("the pictures are not files of their own")
     copy = written.copy(tmp_path / "copy")
-    _victim(read(copy)).unlink()
+    victim = _victim(read(copy))
+    victim.unlink()
     dataset = read(copy)
     if not limits(written.name).lists_pictures:
         assert len(dataset) == len(written.dataset) - 1
         return
     found = [finding for finding in dataset.check() if finding.severity == "error"]
-    assert any("bild 1 ü" in finding.where + finding.message for finding in found)
+    assert any(victim.stem in finding.where + finding.message for finding in found)
     assert dataset.labels.height + dataset.kept_out >= written.dataset.labels.height
 
 
