@@ -23,13 +23,13 @@ class PathTable(Sequence[str]):
     """Strings behind one another in UTF-8; equal to a list of the same strings.
 
     Args:
-        data: all of them.
+        data: all of them; a view of a mapped file cannot be pickled.
         starts: int64 (N + 1,); string i is at starts[i]:starts[i + 1] of the bytes.
     """
 
     __slots__ = ("_data", "_starts")
 
-    def __init__(self, data: bytes, starts: NDArray[np.int64]) -> None:
+    def __init__(self, data: bytes | memoryview, starts: NDArray[np.int64]) -> None:
         self._data, self._starts = data, starts
 
     @classmethod
@@ -60,12 +60,12 @@ class PathTable(Sequence[str]):
         if not -count <= place < count:
             raise IndexError(f"there is no path {place} of {count}")
         i = place + count if place < 0 else place
-        return self._data[self._starts[i] : self._starts[i + 1]].decode()
+        return str(self._data[self._starts[i] : self._starts[i + 1]], "utf-8")
 
     def __iter__(self) -> Iterator[str]:
         for at in range(0, len(self), _BLOCK):
             starts = self._starts[at : at + _BLOCK + 1].tolist()
-            block = self._data[starts[0] : starts[-1]]
+            block = bytes(self._data[starts[0] : starts[-1]])
             first = starts[0]
             if block.isascii():
                 text = block.decode()
