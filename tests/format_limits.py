@@ -52,6 +52,7 @@ class Limits:
         class_info, info: what it keeps of classes and of the whole, if not a supercategory
             and a description.
         tolerance: pixels that boxes may be off after a round trip; 0 is to the bit.
+        says: kinds of findings of the writer that the sample cannot avoid.
     """
 
     shape: tuple[int, ...] | None = None
@@ -72,6 +73,7 @@ class Limits:
     class_info: dict[str, dict[str, Any]] | None = None
     info: dict[str, Any] | None = None
     tolerance: float = 0.0
+    says: frozenset[str] = frozenset()
 
 
 def _four_corners(rows: Table) -> Table:
@@ -111,6 +113,12 @@ LIMITS: dict[str, Limits] = {
         class_info={"ant": {"parent": "insect", "attributes": ["legs"], "code": 3}},
         info={"author": "nobody", "datumaro": {"categories": {"points": {"items": []}}}},
     ),
+    "geo": Limits(
+        # The sample's pictures lie nowhere on Earth.
+        says=frozenset({"not-georeferenced"}),
+        extra='{"geo": {"inspector": "nobody"}}',
+        image_extra='{"geo": {"flight": 4}}',
+    ),
     "label_studio": Limits(
         extra='{"label_studio": {"meta": {"text": ["a note"]}}}',
         image_extra='{"label_studio": {"data": {"city": "Ulm"}}}',
@@ -149,10 +157,15 @@ LIMITS: dict[str, Limits] = {
         lists_classes=False,
     ),
     "cifar": Limits(
-        # Raw pixels and one byte a label, without names of pictures.
+        # Raw pixels and one byte a label.
         shape=(32, 32, 3),
         stored=True,
-        picture_names=False,
+        unlabelled=False,
+    ),
+    "mnist": Limits(
+        # Raw grey pixels and one byte a label.
+        shape=(28, 28),
+        stored=True,
         unlabelled=False,
     ),
     "parquet": Limits(
