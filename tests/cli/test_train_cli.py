@@ -133,3 +133,16 @@ def test_the_help_needs_no_torch() -> None:
     assert done.returncode == 0, done.stderr
     for option in ("--task", "--budget", "--resume", "--set", "--json"):
         assert option in done.stdout
+
+
+def test_pictures_apart_from_their_labels(run: Run, shelves: Path, tmp_path: Path) -> None:
+    labels, pictures = tmp_path / "labels", tmp_path / "pictures"
+    assert run("data", "convert", shelves, labels, "--to", "coco").status == 0
+    (labels / "images").rename(pictures)
+    out = tmp_path / "run"
+    outcome = run("train", labels, "--images", pictures, "--out", out, "--json", *DETECT)
+    assert outcome.status == 0, outcome.err
+    assert json.loads((out / "config.json").read_text("utf-8"))["images"] == str(pictures)
+    # The run knows where both are.
+    assert run("evaluate", out, "--json").status == 0
+    sentence(run("train", labels, "--images", tmp_path / "nowhere"), "nowhere", "not a folder")
