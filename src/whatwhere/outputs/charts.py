@@ -10,8 +10,8 @@ from html import escape
 # because they vanish on dark and light pages.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
-_WIDTH, _HEIGHT = 460, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 12, 44
+WIDTH, HEIGHT = 460, 300
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
 
 
 def line_chart(
@@ -37,8 +37,8 @@ def line_chart(
     low, high = _range([py for _, py in points], unit)
 
     def place(px: float, py: float) -> str:
-        across = _LEFT + (px - left) / (right - left) * (_WIDTH - _LEFT - _RIGHT)
-        down = _TOP + (high - py) / (high - low) * (_HEIGHT - _TOP - _BOTTOM)
+        across = LEFT + (px - left) / (right - left) * (WIDTH - LEFT - RIGHT)
+        down = TOP + (high - py) / (high - low) * (HEIGHT - TOP - BOTTOM)
         return f"{across:.1f},{down:.1f}"
 
     parts = [_axes(left, right, low, high, x, y)]
@@ -55,7 +55,7 @@ def line_chart(
             parts.append(f'<circle cx="{px}" cy="{py}" r="3" fill="{color}"/>')
     label = f"{y} over {x}"
     svg = (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img"'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
         f' aria-label="{escape(label)}">{"".join(parts)}</svg>'
     )
     keys = "".join(
@@ -85,30 +85,30 @@ def _step(low: float, high: float) -> float:
 
 def _axes(left: float, right: float, low: float, high: float, x: str, y: str) -> str:
     parts = []
-    width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
-    for value in _ticks(low, high):
-        down = _TOP + (high - value) / (high - low) * height
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    for value in ticks(low, high):
+        down = TOP + (high - value) / (high - low) * height
         parts.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down:.1f}"'
-            f' y2="{down:.1f}"/><text x="{_LEFT - 6}" y="{down + 4:.1f}" class="tick end">'
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down:.1f}"'
+            f' y2="{down:.1f}"/><text x="{LEFT - 6}" y="{down + 4:.1f}" class="tick end">'
             f"{value:.4g}</text>"
         )
-    for value in _ticks(left, right):
-        across = _LEFT + (value - left) / (right - left) * width
+    for value in ticks(left, right):
+        across = LEFT + (value - left) / (right - left) * width
         parts.append(
-            f'<text x="{across:.1f}" y="{_HEIGHT - _BOTTOM + 16}" class="tick mid">'
-            f"{value:.4g}</text>"
+            f'<text x="{across:.1f}" y="{HEIGHT - BOTTOM + 16}" class="tick mid">{value:.4g}</text>'
         )
-    middle = _TOP + height / 2
+    middle = TOP + height / 2
     parts.append(
-        f'<text x="{_LEFT + width / 2:.0f}" y="{_HEIGHT - 8}" class="title mid">{escape(x)}</text>'
+        f'<text x="{LEFT + width / 2:.0f}" y="{HEIGHT - 8}" class="title mid">{escape(x)}</text>'
         f'<text x="13" y="{middle:.0f}" transform="rotate(-90 13 {middle:.0f})"'
         f' class="title mid">{escape(y)}</text>'
     )
     return "".join(parts)
 
 
-def _ticks(low: float, high: float) -> list[float]:
+def ticks(low: float, high: float) -> list[float]:
+    """Round values from low on, at most seven, of which the last is at most high."""
     step = _step(low, high)
     count = math.floor((high - low) / step + 1e-9)
     # Rounded, so that no tick reads -5.6e-17.

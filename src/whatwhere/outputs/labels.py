@@ -80,6 +80,7 @@ def draw_labels(
     colours: Mapping[str, Colour] | None = None,
     tags: bool = True,
     least: int = MIN_SIDE,
+    stroke: int | None = None,
 ) -> Image:
     """A new picture with boxes and class names.
 
@@ -90,6 +91,8 @@ def draw_labels(
         colours: by class name; by default `class_colours` of the names.
         tags: write names at boxes; at small ones only where there are few.
         least: a picture with a shorter side is enlarged by a whole factor.
+        stroke: width of lines in pixels; by default it suits the picture, thinner for small
+            boxes.
     """
     factor = max(1, min(-(-least // min(image.shape[:2])), 4 * least // max(image.shape[:2])))
     size = (image.shape[0] * factor, image.shape[1] * factor)
@@ -100,14 +103,14 @@ def draw_labels(
     known = np.flatnonzero(np.isfinite(labels.boxes).all(axis=1))
     boxes = labels.boxes * np.float32(scale * factor)
     mean = float(np.sqrt(size[0] * size[1]))
-    stroke = max(1, round(mean * 0.006))
+    usual = max(1, round(mean * 0.006))
     sides = (boxes[:, 2:] - boxes[:, :2]).min(axis=1)
     areas = (boxes[known, 2] - boxes[known, 0]) * (boxes[known, 3] - boxes[known, 1])
     order = known[np.argsort(-areas, kind="stable")]
     for place in order:
         colour = palette[labels.names[place]]
         # Thin boxes get thin lines, or a crowd of them would be nothing but lines.
-        wide = max(1, min(stroke, round(float(sides[place]) / 8)))
+        wide = stroke or max(1, min(usual, round(float(sides[place]) / 8)))
         shapes = labels.outlines[place] if labels.outlines else ()
         for outline in shapes:
             points = np.round(outline * scale * factor).astype(np.int32)
@@ -115,7 +118,7 @@ def draw_labels(
         if not shapes:
             _frame(canvas, boxes[place], colour, wide, dashed=bool(labels.ignore[place]))
     if tags:
-        _write_names(canvas, labels.names, boxes, order.tolist(), palette, stroke, mean)
+        _write_names(canvas, labels.names, boxes, order.tolist(), palette, usual, mean)
     return canvas
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from html import escape
 
 _STYLE = """
@@ -76,20 +78,30 @@ footer { margin-top: 48px; color: var(--soft); font-size: 13px; }
 """
 
 
-def page(title: str, heading: str, subtitle: str, body: str) -> str:
+def page(
+    title: str, heading: str, subtitle: str, body: str, *, style: str = "", script: str = ""
+) -> str:
     """A whole HTML document.
 
     Args:
         title, heading, subtitle: plain text; escaped here.
         body: HTML, with every name in it escaped already.
+        style: more CSS.
+        script: a script of our own, the same on every page: nothing of the data in it.
     """
+    allowed = ""
+    if script:
+        # By its hash, so that no other script runs, whatever a file name contains.
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        allowed, script = f"; script-src 'sha256-{digest}'", f"<script>{script}</script>"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        # Nothing may be loaded and no script may run, whatever a file name contains.
+        # Nothing may be loaded and no foreign script may run, whatever a file name contains.
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\';'
-        " img-src data:; style-src 'unsafe-inline'\">"
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f" img-src data:; style-src 'unsafe-inline'{allowed}\">"
+        f"<title>{escape(title)}</title><style>{_STYLE}{style}</style></head><body>"
         f'<header><h1>{escape(heading)}</h1><p class="sub">{escape(subtitle)}</p></header>'
-        f"<main>{body}</main><footer>Written by Whatwhere.</footer></body></html>\n"
+        f"<main>{body}</main><footer>Written by Whatwhere.</footer>{script}"
+        "</body></html>\n"
     )

@@ -3,43 +3,52 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from whatwhere.cli.data._common import Format, Images, Json, PathArgument, data, read_data
+from whatwhere.cli.data._common import Format, Images, Json, PathArgument, busy, data, read_data
 
 
 @data.command()
 def stats(
-    path: PathArgument, format: Format = None, images: Images = None, as_json: Json = False
+    path: PathArgument,
+    format: Format = None,
+    images: Images = None,
+    split: Annotated[str | None, typer.Option(help="Only this split.")] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a page with plots and sample pictures, too."),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Sample pictures of each class on the page.")
+    ] = 4,
+    full: Annotated[
+        bool, typer.Option("--full", help="With --json: everything that is counted.")
+    ] = False,
+    as_json: Json = False,
 ) -> int:
-    """Count pictures, labels, boxes, classes and splits; with --json one object."""
-    dataset = read_data(path, format, images)
-    counts = dataset.stats()
-    if as_json:
-        typer.echo(json.dumps(counts, ensure_ascii=False))
-        return 0
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    """Count pictures, labels, boxes, classes and splits; with --json one object.
 
-    console = Console()
-    summary = Table("task", "images", "labels", "boxes", "kept out", box=None)
-    for name in counts["splits"]:
-        summary.add_column(Text(name))
-    for column in summary.columns[1:]:
-        column.justify = "right"
-    summary.add_row(
-        dataset.task,
-        *(str(counts[key]) for key in ("images", "labels", "boxes")),
-        str(dataset.kept_out),
-        *(str(count) for count in counts["splits"].values()),
-    )
-    console.print(summary)
-    classes = Table("class", "labels", "", box=None)
-    classes.columns[1].justify = "right"
-    most = max(counts["classes"].values(), default=0) or 1
-    for name, count in sorted(counts["classes"].items(), key=lambda item: -item[1]):
-        classes.add_row(Text(name), str(count), "█" * round(40 * count / most))
-    console.print(classes)
+    Sizes are COCO's: small below 32 x 32 square pixels, large from 96 x 96. "Classes differ" is
+    the total variation distance of the split's classes from those of the first split, "sizes
+    differ" the largest gap between the distributions of box sizes (Kolmogorov-Smirnov). Anchors
+    are typical box sizes with the image's long side at 640 pixels (k-means).
+    """
+    dataset = read_data(path, format, images)
+    if split is not None:
+        dataset = dataset.split_named(split)
+    if html is not None:
+        from whatwhere.outputs.data_page import write_data_page
+
+        with busy(f"writing {html}"):
+            write_data_page(dataset, html, samples=samples)
+        typer.echo(f"page: {html}", err=True)
+    if as_json:
+        typer.echo(json.dumps(dataset.stats(full=full), ensure_ascii=False))
+        return 0
+    from whatwhere.cli.data._stats_text import print_statistics
+
+    print_statistics(dataset.stats(full=True))
     return 0
