@@ -16,7 +16,7 @@ def read_label_map(file: Path) -> list[str]:
     """Class names in the order of a labelmap.txt, "background" left out."""
     listed: dict[str, None] = {}
     if file.is_file():
-        for line in file.read_text("utf-8", "replace").splitlines():
+        for line in file.read_text("utf-8-sig", "replace").splitlines():
             # CVAT: label:color_rgb:parts:actions; a name may have colons itself.
             name = line.strip()
             parts = name.rsplit(":", 3)
@@ -69,7 +69,7 @@ def read_lists(
 
 def _is_of_class(file: Path, rows: dict[str, int]) -> bool:
     """Whether every line ends with a flag and is not a picture's name as a whole."""
-    with file.open(encoding="utf-8", errors="replace") as stream:
+    with file.open(encoding="utf-8-sig", errors="replace") as stream:
         lines = [line.strip() for line in stream.readlines(1 << 16)]
     lines = [line for line in lines if line]
     return bool(lines) and all(_FLAG.fullmatch(line) and line not in rows for line in lines)
@@ -87,7 +87,7 @@ def _one_list(
 ) -> None:
     where = relative(file, root)
     seen: set[str] = set()
-    for number, line in enumerate(file.read_text("utf-8", "replace").split("\n"), 1):
+    for number, line in enumerate(file.read_text("utf-8-sig", "replace").split("\n"), 1):
         stem = line.rstrip("\r")
         row = rows.get(stem)
         if row is None:

@@ -62,7 +62,7 @@ def settings_file(path: Path) -> tuple[Path, str] | None:
     files = [Path(entry.path) for entry in entries(path) if entry.is_file()]
     yamls = [file for file in files if file.suffix.lower() in (".yaml", ".yml")]
     for file in sorted(yamls, key=lambda file: file.stem != "data"):
-        text = head(file).decode("utf-8", "replace")
+        text = head(file).decode("utf-8-sig", "replace")
         if re.search(r"^['\"]?names['\"]?\s*:", text, re.M) and re.search(
             r"^['\"]?(train|val|test|unsplit)['\"]?\s*:", text, re.M
         ):
@@ -79,7 +79,7 @@ def settings_file(path: Path) -> tuple[Path, str] | None:
 
 
 def _is_darknet(file: Path) -> bool:
-    text = head(file, 4096).decode("utf-8", "replace")
+    text = head(file, 4096).decode("utf-8-sig", "replace")
     return bool(re.search(r"^\s*names\s*=", text, re.M)) and bool(
         re.search(r"^\s*(train|valid)\s*=", text, re.M)
     )
@@ -254,7 +254,7 @@ def _darknet(file: Path, text: str) -> Layout:
     if place is None or not place.is_file():
         names = values.get("names")
         raise DataError(f"{file} says that the class names are in {names!r}, which is not there")
-    layout.names = [line.strip() for line in place.read_text("utf-8", "replace").splitlines()]
+    layout.names = [line.strip() for line in place.read_text("utf-8-sig", "replace").splitlines()]
     while layout.names and not layout.names[-1]:
         layout.names.pop()
     _check_names(layout)

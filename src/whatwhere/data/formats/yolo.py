@@ -203,7 +203,7 @@ class _Reader:
     def _listed(self, file: Path, split: str | None) -> None:
         """Pictures that a text file lists, one a line."""
         where = relative(file, self.root)
-        for number, line in enumerate(file.read_text("utf-8", "replace").splitlines(), 1):
+        for number, line in enumerate(file.read_text("utf-8-sig", "replace").splitlines(), 1):
             name = line.strip().replace("\\", "/")
             if not name:
                 continue
