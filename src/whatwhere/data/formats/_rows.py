@@ -14,6 +14,8 @@ from whatwhere.data.findings import KEPT_OUT, Finding, Severity
 from whatwhere.data.formats._files import add_sizes, entries, is_picture, relative
 from whatwhere.data.formats._places import Places
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
+from whatwhere.errors import ImageError
+from whatwhere.images import probe_image
 from whatwhere.types import Labels, Task
 
 _JSON = ("segmentation", "keypoints", "attributes")
@@ -131,6 +133,14 @@ class Rows:
     def set_size(self, row: int, width: int, height: int) -> None:
         """Width and height, told later."""
         self._images["width"][row], self._images["height"][row] = width, height
+
+    def probe(self, row: int) -> tuple[int | None, int | None]:
+        """Width and height of the picture itself; as told where it cannot be read."""
+        try:
+            info = probe_image(self.path(row))
+        except ImageError:
+            return self.size(row)
+        return info.width, info.height
 
     def report_unlisted(self, folders: Iterable[Path]) -> None:
         """Say how many pictures in these folders no annotation speaks of."""
