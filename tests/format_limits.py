@@ -87,6 +87,27 @@ def _four_corners(rows: Table) -> Table:
     return rows.with_columns(pl.Series("segmentation", corners))
 
 
+def _numbered_frames(images: Table) -> Table:
+    """Each frame has its number in its sequence, which is a group of a split."""
+    number = pl.int_range(1, pl.len() + 1).over("split", "group").cast(pl.String)
+    text = pl.concat_str(pl.lit('{"mot": {"frame": '), number, pl.lit("}}"))
+    return images.with_columns(text.alias("extra"))
+
+
+def _some_labelled(images: Table) -> Table:
+    """All four classes labelled is the same as null."""
+    some = pl.when(pl.col("labelled").list.len() < 4).then("labelled")
+    return images.with_columns(some.alias("labelled"))
+
+
+def _flags_of_boxes(rows: Table) -> Table:
+    """Labels without boxes have no flags."""
+    if rows["x1"].null_count() < rows.height:
+        return rows
+    flags = ("truncated", "occluded", "iscrowd")
+    return rows.with_columns(pl.lit(None, pl.Boolean).alias(name) for name in flags)
+
+
 _TRAIN_VAL_TEST = frozenset({"train", "val", "test"})
 
 
@@ -145,6 +166,35 @@ LIMITS: dict[str, Limits] = {
         image_extra='{"coco": {"license": 3, "date_captured": "2013-11-14"}, "voc": {"x": [1]}}',
         class_info={"ant": {"supercategory": "insect", "synonyms": ["emmet"]}},
         info={"info": {"year": 2017}, "licenses": [{"id": 3, "name": "none"}], "images": 6},
+    ),
+    "mot": Limits(
+        # Pictures are called by the number of their frame.
+        picture_names=False,
+        images=_numbered_frames,
+        extra='{"mot": {"visibility": 0.5}}',
+        image_extra="{}",
+    ),
+    "open_images": Limits(
+        # Boxes are fractions of a size that is nowhere but in the picture.
+        plain_only=True,
+        images=_some_labelled,
+        labels=_flags_of_boxes,
+        extra=pl.when(pl.col("source") == "verified").then(
+            pl.lit('{"open_images": {"Source": "crowdsource-verification"}}')
+        ),
+        image_extra='{"open_images": {"Rotation": 90}}',
+        class_info={"ant": {"mid": "/m/0_7k"}},
+        info={"hierarchy": {"LabelName": "/m/0bl9f", "Subcategory": [{"LabelName": "/m/0_7k"}]}},
+    ),
+    "cityscapes": Limits(
+        # Names of pictures end in _leftImg8bit.
+        picture_names=False,
+        extra='{"cityscapes": {"user": "nobody", "verified": 1}}',
+        image_extra='{"cityscapes": {"sensor": {"fx": 2262.52}}}',
+    ),
+    "tfrecord": Limits(
+        extra='{"kitti": {"alpha": -1.57}}',
+        image_extra='{"coco": {"license": 3}}',
     ),
     "folders": Limits(
         # The folder is the class, and the pictures in it are all that there is.
