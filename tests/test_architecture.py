@@ -64,7 +64,9 @@ _IMPORT_NAMES = {
 }
 
 # Files of more than 400 lines, with the reason; more than 600 is refused.
-LONG: dict[str, str] = {}
+LONG: dict[str, str] = {
+    "src/whatwhere/data/dataset.py": "the public class: most lines document its thin methods",
+}
 
 
 class Import(NamedTuple):
@@ -262,12 +264,14 @@ def test_importing_everything_but_train_leaves_torch_unloaded() -> None:
     assert not loaded & (_TRAIN_ONLY - {"onnx"})
 
 
+# Outputs that are about a data set, and need its tables.
+_ABOUT_DATA = {
+    f"whatwhere.outputs.{name}" for name in ("report", "contact", "data_page", "_data_samples")
+}
+
+
 def test_predicting_needs_no_table_no_metric_and_no_torch() -> None:
-    names = [
-        name
-        for name in _modules_of(_BASE | {"cli", "outputs"})
-        if name != "whatwhere.outputs.report"
-    ]
+    names = [name for name in _modules_of(_BASE | {"cli", "outputs"}) if name not in _ABOUT_DATA]
     loaded = _loaded_after(f"import {', '.join(names)}")
     assert set(names) <= loaded
     assert not loaded & (_TRAIN_ONLY | {"polars", "hotcoco", "openvino"})

@@ -33,8 +33,10 @@ PUBLIC = {
     "evaluate",
     "evaluate_predictions",
     "load",
+    "merge",
     "read",
     "train",
+    "write_data_page",
     "write_report",
 }
 
@@ -93,6 +95,7 @@ def test_train_is_a_package_and_a_function() -> None:
         ("read", "polars", "data"),
         ("evaluate", "polars", "data"),
         ("write_report", "polars", "data"),
+        ("write_data_page", "polars", "data"),
         ("train", "torch", "train"),
     ],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whatwhere.data import Dataset, Finding, read
+    from whatwhere.data import Dataset, Finding, merge, read
     from whatwhere.errors import (
         DataError,
         ImageError,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         WhatwhereError,
     )
     from whatwhere.evaluation import Result, evaluate, evaluate_predictions
+    from whatwhere.outputs.data_page import write_data_page
     from whatwhere.outputs.draw import draw
     from whatwhere.outputs.report import write_report
     from whatwhere.runtime import Predictor, load
@@ -50,8 +51,10 @@ _HOME = {
     "evaluate": "evaluation",
     "evaluate_predictions": "evaluation",
     "load": "runtime",
+    "merge": "data",
     "read": "data",
     "train": "train",
+    "write_data_page": "outputs.data_page",
     "write_report": "outputs.report",
 }
 
@@ -59,6 +62,7 @@ _HOME = {
 _EXTRA = {
     "data": ("data", "Reading a data set"),
     "evaluation": ("data", "Evaluating a model"),
+    "outputs.data_page": ("data", "Writing a page about a data set"),
     "outputs.report": ("data", "Writing a report"),
     "train": ("train", "Training a model"),
 }
@@ -84,8 +88,10 @@ __all__ = [
     "evaluate",
     "evaluate_predictions",
     "load",
+    "merge",
     "read",
     "train",
+    "write_data_page",
     "write_report",
 ]
 

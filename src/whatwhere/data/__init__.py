@@ -10,5 +10,6 @@ except ImportError as error:
 from whatwhere.data.dataset import Dataset, Targets
 from whatwhere.data.findings import Finding
 from whatwhere.data.formats import read
+from whatwhere.data.merging import merge
 
-__all__ = ["Dataset", "Finding", "Targets", "read"]
+__all__ = ["Dataset", "Finding", "Targets", "merge", "read"]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 data = typer.Typer(
     name="data",
-    help="Look at labelled pictures, check, convert and split them.",
+    help="Look at labelled pictures; check, convert, divide, join and choose them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
