@@ -59,7 +59,9 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             content["labelled"] = image["labelled"]
         text = json.dumps(content | more, ensure_ascii=False, indent=2)
         write_atomic(folder / place / f"{Path(name).stem}.json", text)
-    write_atomic(folder / "labels.txt", "".join(f"{name}\n" for name in dataset.names))
+    # A name with a line break cannot stand in a list of lines; its shapes have it.
+    listed = [name for name in dataset.names if not set(name) & {"\n", "\r"}]
+    write_atomic(folder / "labels.txt", "".join(f"{name}\n" for name in listed))
     return findings
 
 

@@ -89,6 +89,12 @@ def load_json(path: Path) -> Any:
     raise DataError(f"{path} is not valid JSON ({reason}): get it again or repair it") from None
 
 
+def split_order(split: str | None) -> tuple[int, str]:
+    """Sorts files by their splits: none, train, val, test, then by alphabet."""
+    first = (None, "train", "val", "test")
+    return (first.index(split), "") if split in first else (len(first), split or "")
+
+
 def json_keys(path: Path) -> tuple[str, frozenset[str]]:
     """First character and key names near start and end of a JSON file; quick, no error."""
     found, size = head(path), 0

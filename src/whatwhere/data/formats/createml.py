@@ -17,7 +17,14 @@ from whatwhere.data.formats._files import entries, relative, split_name, unique_
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.formats._records import Record, Records, folder_of, same
 from whatwhere.data.formats._rows import Rows
-from whatwhere.data.formats._values import json_files, json_keys, load_json, number, text
+from whatwhere.data.formats._values import (
+    json_files,
+    json_keys,
+    load_json,
+    number,
+    split_order,
+    text,
+)
 from whatwhere.errors import DataError
 from whatwhere.images import write_atomic
 from whatwhere.types import Task
@@ -52,7 +59,7 @@ def _files(path: Path) -> list[Path]:
             if entry.is_dir():
                 inner = Path(entry.path, _FILE)
                 found += [inner] if inner.is_file() and _is_list(inner) else []
-    return found
+    return sorted(found, key=lambda file: split_order(_split(file, path)))
 
 
 def recognise(path: Path) -> str | None:

@@ -23,7 +23,7 @@ from whatwhere.data.formats._csv_write import write
 from whatwhere.data.formats._files import entries, relative, split_name
 from whatwhere.data.formats._outlines import enclosing, runs_of
 from whatwhere.data.formats._rows import Rows
-from whatwhere.data.formats._values import flag, index, number, text, whole
+from whatwhere.data.formats._values import flag, index, number, split_order, text, whole
 from whatwhere.data.tables import FLAGS
 from whatwhere.errors import DataError
 from whatwhere.types import Task
@@ -52,7 +52,8 @@ def _tables(path: Path) -> dict[Path, Columns]:
         below = [Path(one.path, "_annotations.csv") for one in entries(path) if one.is_dir()]
         files += [file for file in below if file.is_file()]
     found = {file: columns_of(file) for file in files if file.is_file()}
-    return {file: columns for file, columns in found.items() if columns is not None}
+    order = sorted(found, key=lambda file: split_order(_split_of(file)))
+    return {file: columns for file in order if (columns := found[file]) is not None}
 
 
 def _split_of(file: Path) -> str | None:

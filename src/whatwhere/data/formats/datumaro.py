@@ -31,6 +31,7 @@ from whatwhere.data.formats._values import (
     load_json,
     number,
     plain,
+    split_order,
     text,
     whole,
 )
@@ -57,7 +58,11 @@ def _is_items(file: Path) -> bool:
 
 def _files(path: Path) -> list[Path]:
     found = json_files(path) if path.is_file() else json_files(path / "annotations")
-    return [file for file in found if _is_items(file)]
+    return sorted(filter(_is_items, found), key=lambda file: split_order(_split(file)))
+
+
+def _split(file: Path) -> str | None:
+    return None if file.stem == "default" else split_name(file.stem) or file.stem
 
 
 def recognise(path: Path) -> str | None:
@@ -93,7 +98,7 @@ class _Reader:
         if not isinstance(content, dict) or not isinstance(content.get("items"), list):
             raise DataError(f"{file} has no list 'items': it is not Datumaro's JSON")
         subset = file.stem
-        split = None if subset == "default" else split_name(subset) or subset
+        split = _split(file)
         names = self._names(content.get("categories"), where)
         if isinstance(content.get("info"), dict):
             self.info = {**content["info"], **self.info}

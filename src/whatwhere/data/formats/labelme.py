@@ -28,6 +28,7 @@ from whatwhere.data.formats._values import (
     json_keys,
     load_json,
     number,
+    split_order,
     text,
     whole,
 )
@@ -83,10 +84,19 @@ def read(path: Path, images: Path | None = None) -> Dataset:
     reader = _Reader(root, images)
     files = [path]
     if path.is_dir():
-        files = [file for folder in folders_below(path, _DEPTH) for file in json_files(folder)]
+        folders = sorted(folders_below(path, _DEPTH), key=lambda one: _order(one, root))
+        files = [file for folder in folders for file in json_files(folder)]
     for file in files:
         reader.add(file)
     return reader.dataset(dict.fromkeys(file.parent for file in files))
+
+
+def _order(folder: Path, root: Path) -> tuple[bool, tuple[int, str]]:
+    """The folder itself first, then those of train, val and test."""
+    if folder == root:
+        return False, split_order(None)
+    name = folder.relative_to(root).parts[0]
+    return True, split_order(split_name(name) or name)
 
 
 class _Reader:
@@ -98,7 +108,7 @@ class _Reader:
         self.names: dict[str, None] = {}
         file = root / "labels.txt"
         if any(one.name == file.name and one.is_file() for one in entries(root)):
-            for line in file.read_text("utf-8", "replace").split("\n"):
+            for line in file.read_text("utf-8-sig", "replace").split("\n"):
                 if line.strip() and line.strip() not in ("__ignore__", "_background_"):
                     self.names.setdefault(line.strip())
 
