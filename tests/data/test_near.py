@@ -46,7 +46,7 @@ HOW = ["half", "third", "crop", "brighter", "darker", "noise", "jpeg"]
 
 def test_changed_pictures_are_found_and_others_are_not(tmp_path: Path) -> None:
     paths, origin = [], []
-    for seed in range(40):
+    for seed in range(20):
         for how in ["", *HOW]:
             path = tmp_path / f"{seed} {how}.jpg"
             write_image(path, changed(scene(seed), how), 30 if how == "jpeg" else 95)
@@ -162,3 +162,22 @@ def test_few_false_pairs_in_genuine_pictures(shared: Path) -> None:
     pairs = near.see(paths).pairs()
     names = {tuple(Path(paths[row]).stem for row in pair) for pair in pairs}
     assert names == {("BloodImage_00037", "BloodImage_00038")}
+
+
+def test_frames_of_a_panning_camera_are_one_group() -> None:
+    wide = cv2.resize(scene(1), (960, 720), interpolation=cv2.INTER_CUBIC)
+    wide = cv2.cvtColor(wide, cv2.COLOR_RGB2GRAY)
+    frames = [wide[100:500, place : place + 480] for place in range(0, 480, 4)]
+    small = [cv2.resize(frame, (32, 32), interpolation=cv2.INTER_AREA) for frame in frames]
+    hashes, signatures, _ = fingerprints(np.stack(small))
+    groups = groups_of(len(small), near_pairs(hashes, signatures))
+    assert np.bincount(groups).max() > 100
+
+
+def test_things_of_a_kind_are_no_copies(shared: Path) -> None:
+    """Digits: by their hashes alone four fifths of them would be one group."""
+    file = shared / "mnist" / "t10k-images-idx3-ubyte.gz"
+    paths = [f"{file}!/{16 + 784 * number}+28x28/{number}.png" for number in range(3000)]
+    pairs = near.see(paths).pairs()
+    assert np.bincount(groups_of(3000, pairs)).max() < 60
+    assert len(np.unique(pairs)) < 150

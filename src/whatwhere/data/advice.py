@@ -29,6 +29,12 @@ ADVICE: dict[str, str] = {
     "shared-group": "if they are different things, give each data set a --prefix",
     "differing-info": "nothing, or correct what is said of the whole in one of the data sets",
     "contradicting-ids": "give each class one number in all files",
+    "contradicting-class": "describe the class in one way in all files",
+    "unnamed-class": "read the file with the names beside it: the class has only a number",
+    "missing-names": "bring the file of class names back; until then classes have numbers",
+    "class-order": "check that the class names are in the order that the labels were made with",
+    "open-class": "nothing: that these pictures have no label of a class does not mean none of it",
+    "unmatched-keypoints": "give the key points the id of a box, or remove them",
     "image-label": "nothing: a label of the whole picture cannot be a box",
     # Pictures.
     "missing-image": "bring the picture back, name its folder with --images, or remove its labels",
@@ -59,6 +65,10 @@ ADVICE: dict[str, str] = {
     "lost-split": "nothing, or choose a format that can hold the split",
     # Files and records.
     "bad-record": "correct the record as the message says",
+    "wrong-count": "check that the labels belong to these pictures; one too few shifts all",
+    "duplicate-key": "remove one of the two entries; the last one was read",
+    "decimal-comma": "nothing, or write the numbers with a point",
+    "several-annotations": "decide which annotation holds, and remove the others",
     "bad-value": "correct the value as the message says",
     "damaged-annotation": "correct the file, or write it anew with the tool that made it",
     "missing-annotation": "bring the annotation file back, or take the picture off the list",
@@ -66,8 +76,14 @@ ADVICE: dict[str, str] = {
     " else label it",
     "stray-file": "move the file away, or to where the format wants it",
     "left-out-folder": "name the folder that is meant as the data set",
+    "left-out-file": "nothing, or name the file itself to read it",
+    "left-out-field": "nothing unless the field is needed",
     "path-outside": "move the file into the data set's folder and correct the path",
     "lost-column": "nothing, or choose a format that can hold it",
+    "lost-mask": "nothing, or choose a format that can hold masks",
+    "other-split": "nothing: the split is in the file under this name",
+    "renamed-image": "nothing: the format demands such names",
+    "renamed-track": "nothing: the format demands such numbers",
 }
 """Advice by kind; `tests/data/test_findings.py` demands one for each kind in the source."""
 
