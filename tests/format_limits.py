@@ -346,7 +346,7 @@ def facts(dataset: Dataset, columns: frozenset[str], *, names: bool = True) -> d
     Args:
         dataset: what to describe.
         columns: as in HOLDS.
-        names: with names of pictures; else the pictures are in the order of the table.
+        names: with names of pictures; else pictures count by what is said of them.
     """
     images = dataset.images.to_dicts()
     labels: list[list[Any]] = [[] for _ in images]
@@ -359,12 +359,12 @@ def facts(dataset: Dataset, columns: frozenset[str], *, names: bool = True) -> d
         labels[image].append((dataset.names[number], box, said))
     found = []
     for place, image in enumerate(images):
-        key = Path(image["path"]).name if names else place
+        key = Path(image["path"]).name if names else ""
         said = {name: _value(name, image[name]) for name in _IMAGE if name in columns}
         if "image_extra" in columns:
             said["extra"] = _value("extra", image["extra"])
         found.append((key, said, sorted(labels[place], key=repr)))
-    whole: dict[str, Any] = {"task": dataset.task, "images": sorted(found, key=lambda one: one[0])}
+    whole: dict[str, Any] = {"task": dataset.task, "images": sorted(found, key=repr)}
     whole["class_info"] = dataset.class_info if "class_info" in columns else None
     whole["info"] = dataset.info if "info" in columns else None
     return whole
