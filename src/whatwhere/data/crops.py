@@ -48,12 +48,16 @@ def as_crops(dataset: Dataset, margin: float = 0.0) -> Dataset:
     relative = dataset.relative_paths()
     group = dataset.images["group"].to_list()
     split = dataset.images["split"].to_list()
-    paths = [
-        _path(dataset.paths[row], count, (*start, *end))
-        for row, count, start, end in zip(
-            of.tolist(), labels["number"].to_list(), low.tolist(), high.tolist(), strict=True
-        )
-    ]
+    names: dict[int, tuple[str, str]] = {}
+    paths = []
+    for row, count, start, end in zip(
+        of.tolist(), labels["number"].to_list(), low.tolist(), high.tolist(), strict=True
+    ):
+        if row not in names:
+            names[row] = _name(dataset.paths[row])
+        stem, suffix = names[row]
+        crop = (start[0], start[1], end[0], end[1])
+        paths.append(str(Member(dataset.paths[row], 0, (), f"{stem}-{count}{suffix}", crop)))
     sides = high - low
     images = pl.DataFrame(
         {
@@ -73,12 +77,11 @@ def as_crops(dataset: Dataset, margin: float = 0.0) -> Dataset:
     return dataset._like(images, kept, task="classify", findings=findings)
 
 
-def _path(picture: str, number: int, box: tuple[int, ...]) -> str:
+def _name(picture: str) -> tuple[str, str]:
+    """What the names of a picture's crops begin and end with."""
     inner = member(picture)
     name = PurePath(picture if inner is None else inner.name)
-    suffix = ".jpg" if name.suffix.lower() in _LOSSY else ".png"
-    part = Member(picture, 0, (), f"{name.stem}-{number}{suffix}", (box[0], box[1], box[2], box[3]))
-    return str(part)
+    return name.stem, ".jpg" if name.suffix.lower() in _LOSSY else ".png"
 
 
 def _sizes(dataset: Dataset, labels: pl.DataFrame) -> tuple[NDArray[np.int64], list[Finding]]:
@@ -91,10 +94,10 @@ def _sizes(dataset: Dataset, labels: pl.DataFrame) -> tuple[NDArray[np.int64], l
     rows = np.flatnonzero(needed & (sizes <= 0).any(axis=1)).tolist()
     counts = np.bincount(labels["image"].to_numpy(), minlength=len(dataset))
     findings = []
+    names = dataset.relative_paths() if rows else []
     for row, answer in zip(rows, probe_all([dataset.paths[row] for row in rows]), strict=True):
         if isinstance(answer, ImageError):
-            where = dataset.relative_paths()[row]
-            lost = int(counts[row])
+            where, lost = names[row], int(counts[row])
             findings.append(
                 Finding("unreadable-image", str(answer), where, "error", KEPT_OUT, lost)
             )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,10 +13,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from whatwhere.data.contents import shared_contents
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
-from whatwhere.errors import ImageError, UsageError
-from whatwhere.images import member, picture_bytes
+from whatwhere.errors import UsageError
 from whatwhere.types import Task
 
 _Row: TypeAlias = tuple[str, tuple[float, ...] | None]
@@ -60,7 +57,7 @@ def merge(
     work = _Merged(
         list(dict.fromkeys(str(name) for one in datasets for name in one.names)), task, root
     )
-    keys = _shared_contents(datasets) if same else [{} for _ in datasets]
+    keys = shared_contents(datasets) if same else [{} for _ in datasets]
     for number, dataset in enumerate(datasets):
         work.add(dataset, keys[number], prefixes[number] if prefixes else None)
     if prefixes is None:
@@ -217,17 +214,27 @@ class _Merged:
             or images["labelled"].null_count() == len(images)
         ):
             return images
-        labelled, complete = images["labelled"].to_list(), images["complete"].to_list()
         everything = set(self.names)
+        lists: dict[str, list[list[str] | None]] = {"labelled": [], "complete": []}
         for one in self.seen.values():
-            if one.labelled >= everything and one.complete >= everything:
-                labelled[one.place] = complete[one.place] = None
-            else:
-                labelled[one.place] = sorted(one.labelled)
-                complete[one.place] = sorted(one.complete)
-        return images.with_columns(
-            pl.Series("labelled", labelled, pl.List(pl.String)),
-            pl.Series("complete", complete, pl.List(pl.String)),
+            whole = one.labelled >= everything and one.complete >= everything
+            lists["labelled"].append(None if whole else sorted(one.labelled))
+            lists["complete"].append(None if whole else sorted(one.complete))
+        kind = pl.List(pl.String)
+        new = pl.DataFrame(
+            {
+                "row": pl.Series([one.place for one in self.seen.values()], dtype=pl.UInt32),
+                **{f"new {name}": pl.Series(rows, dtype=kind) for name, rows in lists.items()},
+            }
+        ).with_columns(seen=pl.lit(True))
+        joined = images.with_columns(row=pl.int_range(images.height, dtype=pl.UInt32)).join(
+            new, on="row", how="left", maintain_order="left"
+        )
+        return joined.select(
+            pl.when("seen").then(f"new {name}").otherwise(name).alias(name)
+            if name in lists
+            else pl.col(name)
+            for name in images.columns
         )
 
     def _images(self, dataset: Dataset, prefix: str | None) -> pl.DataFrame:
@@ -305,47 +312,6 @@ def _near(one: tuple[float, ...] | None, two: tuple[float, ...] | None) -> bool:
 def _said(rows: list[_Row]) -> str:
     counts = Counter(name for name, _ in rows)
     return ", ".join(f"{count} x {name!r}" for name, count in counts.items()) or "nothing"
-
-
-def _shared_contents(datasets: Sequence[Dataset]) -> list[dict[int, bytes]]:
-    """For each set, the SHA-256 of those pictures whose bytes another set has, too."""
-    sizes = [[_size(path) for path in dataset.paths] for dataset in datasets]
-    in_sets = Counter(size for one in sizes for size in {*one} if size)
-    chosen = [
-        (number, row)
-        for number, one in enumerate(sizes)
-        for row, size in enumerate(one)
-        if in_sets[size] > 1
-    ]
-    with ThreadPoolExecutor(4) as pool:
-        paths = [datasets[number].paths[row] for number, row in chosen]
-        digests = list(pool.map(_digest, paths, chunksize=32))
-    owners: dict[bytes, set[int]] = defaultdict(set)
-    for (number, _), digest in zip(chosen, digests, strict=True):
-        if digest is not None:
-            owners[digest].add(number)
-    found: list[dict[int, bytes]] = [{} for _ in datasets]
-    for (number, row), digest in zip(chosen, digests, strict=True):
-        if digest is not None and len(owners[digest]) > 1:
-            found[number][row] = digest
-    return found
-
-
-def _size(path: str) -> int:
-    inner = member(path)
-    if inner is not None:
-        return math.prod(inner.shape)
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - a million strings
-    except OSError:
-        return 0
-
-
-def _digest(path: str) -> bytes | None:
-    try:
-        return hashlib.sha256(picture_bytes(path)).digest()
-    except ImageError:
-        return None
 
 
 def _shared_groups(datasets: Sequence[Dataset]) -> list[Finding]:

@@ -7,7 +7,7 @@ record, keeps them; a part of the pictures or labels has none, as with `Dataset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from operator import and_
 from typing import Any, Literal
@@ -263,8 +263,7 @@ def _renamed_lists(dataset: Dataset, members: Mapping[str, Sequence[int]]) -> pl
     label; it is complete only where all of them are.
     """
     images = dataset.images
-    labelled, complete = images["labelled"].to_list(), images["complete"].to_list()
-    if all(names is None for names in labelled) and all(names is None for names in complete):
+    if images["labelled"].null_count() == images["complete"].null_count() == images.height:
         return images
     parts = {name: {str(dataset.names[one]) for one in olds} for name, olds in members.items()}
     several = [name for name, olds in parts.items() if len(olds) > 1]
@@ -274,21 +273,26 @@ def _renamed_lists(dataset: Dataset, members: Mapping[str, Sequence[int]]) -> pl
         single = [same[name] for name in known if name in same]
         return sorted(single + [name for name in several if parts[name] <= known])
 
-    ids = dataset.labels["class_id"].to_numpy()
-    for row, known in enumerate(labelled):
-        if known is None and complete[row] is None:
-            continue
-        all_of = set(known if complete[row] is None else complete[row])
-        complete[row] = renamed(all_of)
-        if known is not None:
-            start, end = dataset.rows_of(row)
-            present = {str(dataset.names[one]) for one in ids[start:end]}
-            seen = [name for name in several if parts[name] & present]
-            labelled[row] = sorted({*renamed(set(known)), *seen})
-    return images.with_columns(
-        pl.Series("labelled", labelled, pl.List(pl.String)),
-        pl.Series("complete", complete, pl.List(pl.String)),
+    complete = images.select(pl.coalesce("complete", "labelled")).to_series()
+    images = images.with_columns(
+        labelled=_each_list(images["labelled"], renamed), complete=_each_list(complete, renamed)
     )
+    for name in several:
+        there = np.zeros(images.height, np.bool_)
+        there[dataset.labels.filter(pl.col("class_id").is_in(members[name]))["image"]] = True
+        new = pl.Series(there) & ~pl.col("labelled").list.contains(name)
+        added = pl.concat_list("labelled", pl.lit(name)).list.sort()
+        images = images.with_columns(labelled=pl.when(new).then(added).otherwise("labelled"))
+    return images
+
+
+def _each_list(lists: pl.Series, change: Callable[[set[str]], list[str]]) -> pl.Series:
+    """Change lists of names; each different list once, since millions of pictures share few."""
+    keys = lists.list.join("\0").alias("key")
+    different = keys.drop_nulls().unique()
+    new = [change(set(key.split("\0")) - {""}) for key in different]
+    table = pl.DataFrame({"key": different, "new": pl.Series(new, dtype=pl.List(pl.String))})
+    return keys.to_frame().join(table, on="key", how="left", maintain_order="left")["new"]
 
 
 def as_classify(dataset: Dataset) -> Dataset:

@@ -135,6 +135,7 @@ def contact_sheet(
     counts = Counter(name for truth in truths for name in truth.names)
     colours = many_colours(name for name, _ in counts.most_common())
     pen = Pen(max(12, cell // 22))
+    names = dataset.relative_paths()
     cells, kept, unreadable = [], [], []
     for row, truth in zip(rows, truths, strict=True):
         try:
@@ -142,7 +143,7 @@ def contact_sheet(
         except ImageError as error:
             unreadable.append(str(error))
             continue
-        caption = _caption(dataset, row, truth, close=close)
+        caption = _caption(PurePath(names[row]).name, truth, close=close)
         if close:
             image, truth = zoom(image, truth)
         small, ratio = shrink(image, cell)
@@ -159,8 +160,8 @@ def contact_sheet(
     return Sheet(Drawing(sheet), tuple(kept), tuple(unreadable))
 
 
-def _caption(dataset: Dataset, row: int, truth: PictureLabels, *, close: bool) -> tuple[str, str]:
-    file = PurePath(dataset.relative_paths()[row]).name
+def _caption(file: str, truth: PictureLabels, *, close: bool) -> tuple[str, str]:
+    """Two lines: the more important one first."""
     if truth.boxes is None:
         return ", ".join(dict.fromkeys(truth.names)) or "no label", file
     count = len(truth.names)
