@@ -26,18 +26,16 @@ def pattern(height: int = 300, width: int = 400) -> np.ndarray:
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp", ".tif"])
 def test_a_thumbnail_is_the_mean_of_the_parts(suffix: str) -> None:
     data = encode_image(pattern(), suffix)
-    whole = cv2.cvtColor(read_image(data), cv2.COLOR_RGB2GRAY)
-    wanted = cv2.resize(whole, (32, 32), interpolation=cv2.INTER_AREA)
+    wanted = cv2.resize(read_image(data), (32, 32), interpolation=cv2.INTER_AREA)
     small = read_thumbnail(data)
-    assert small.shape == (32, 32)
+    assert small.shape == (32, 32, 3)
     assert np.abs(small.astype(int) - wanted).mean() < 3
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_thumbnail_is_turned_as_exif_says(orientation: int) -> None:
     picture = bad_pictures.with_orientation(encode_image(pattern(), ".jpg"), orientation)
-    grey = cv2.cvtColor(read_image(picture), cv2.COLOR_RGB2GRAY)
-    wanted = cv2.resize(grey, (16, 16), interpolation=cv2.INTER_AREA)
+    wanted = cv2.resize(read_image(picture), (16, 16), interpolation=cv2.INTER_AREA)
     # An eighth of 300 rows is 38, which are 4 rows more than there are.
     assert np.abs(read_thumbnail(picture, 16).astype(int) - wanted).mean() < 4
     assert np.abs(read_thumbnail(picture, 16)[::-1].astype(int) - wanted).mean() > 10
@@ -59,7 +57,7 @@ def test_looks_come_in_order_and_say_what_is_wrong(tmp_path: Path) -> None:
         paths.append(str(path))
     looks = list(inspect_all([*paths, str(tmp_path / "absent.jpg")], workers=2))
     assert len(looks) == 51
-    mean = read_thumbnail(encode_image(pattern())).mean()
+    mean = cv2.cvtColor(pattern(), cv2.COLOR_RGB2GRAY).mean()
     for number, look in enumerate(looks[:50]):
         if number % 7 == 3:
             assert look.thumbnail is None
@@ -103,3 +101,18 @@ def test_the_helpers_end_with_their_process() -> None:
     assert done.stderr == ""
     with pytest.raises(ProcessLookupError):
         os.kill(int(done.stdout), 0)
+
+
+def test_a_part_of_a_picture_and_grey_pictures(tmp_path: Path) -> None:
+    picture = pattern()
+    picture[50:150, 100:300] = (200, 30, 30)
+    path = tmp_path / "a.png"
+    path.write_bytes(encode_image(picture, ".png"))
+    part = f"{path}!/crop+100,50,300,150/a-1.png"
+    assert (read_thumbnail(part) == (200, 30, 30)).all()
+    grey = tmp_path / "grey.jpg"
+    grey.write_bytes(encode_image(np.repeat(pattern()[..., :1], 3, axis=2), ".jpg"))
+    looks = list(inspect_all([str(path), part, str(grey)]))
+    assert [look.colour for look in looks] == [True, True, False]
+    assert looks[1].thumbnail is not None
+    assert looks[1].thumbnail.std() == 0

@@ -61,6 +61,7 @@ class Seen:
             to unit length times 127.
         flat: bool (N,): there is nothing to see, so it is like no other.
         readable: bool (N,).
+        colour: bool (N,): some part of it has colour.
         errors: what keeps a picture from being decoded, by row.
         damage: what the decoder complained of, and whether pixels are lost, by row.
     """
@@ -69,6 +70,7 @@ class Seen:
     signatures: NDArray[np.int8]
     flat: NDArray[np.bool_]
     readable: NDArray[np.bool_]
+    colour: NDArray[np.bool_]
     errors: dict[int, str]
     damage: dict[int, tuple[str, bool]]
 
@@ -90,6 +92,7 @@ def see(paths: Sequence[str], progress: Progress | None = None) -> Seen:
     signatures = np.zeros((count, 255), np.int8)
     flat = np.zeros(count, np.bool_)
     readable = np.zeros(count, np.bool_)
+    colour = np.zeros(count, np.bool_)
     errors: dict[int, str] = {}
     damage: dict[int, tuple[str, bool]] = {}
     batch: list[Look] = []
@@ -101,6 +104,7 @@ def see(paths: Sequence[str], progress: Progress | None = None) -> Seen:
         batch.append(look)
         if len(batch) == 256 or row == count - 1:
             rows = slice(row + 1 - len(batch), row + 1)
+            colour[rows] = [one.colour for one in batch]
             whole = [one.thumbnail for one in batch]
             readable[rows] = [one is not None for one in whole]
             empty = np.zeros((SIDE, SIDE), np.uint8)
@@ -109,7 +113,7 @@ def see(paths: Sequence[str], progress: Progress | None = None) -> Seen:
             batch = []
             if progress is not None:
                 progress(row + 1, count)
-    return Seen(hashes, signatures, flat, readable, errors, damage)
+    return Seen(hashes, signatures, flat, readable, colour, errors, damage)
 
 
 def _cosines() -> NDArray[np.float32]:

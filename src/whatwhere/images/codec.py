@@ -9,7 +9,6 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from whatwhere.errors import ImageError, UsageError
 from whatwhere.images.files import write_atomic
@@ -120,8 +119,8 @@ def read_thumbnail(
     *,
     name: str | None = None,
     max_pixels: int = DEFAULT_MAX_PIXELS,
-) -> NDArray[np.uint8]:
-    """The first frame, grey and squeezed to a square, turned as EXIF says; for comparing.
+) -> Image:
+    """The first frame, squeezed to a square, turned as EXIF says; for comparing.
 
     A JPEG is decoded at down to an eighth of its size, which still reads all of its data.
 
@@ -132,8 +131,8 @@ def read_thumbnail(
         max_pixels: refuse a picture with more than this many pixels, before decoding it.
 
     Returns:
-        uint8 (side, side): each pixel is the mean over its part of the picture, to about
-        a hundredth of the side.
+        RGB uint8 (side, side, 3): each pixel is the mean over its part of the picture, to
+        about a hundredth of the side.
 
     Raises:
         ImageError: as for `read_image`.
@@ -141,14 +140,13 @@ def read_thumbnail(
     label = _label(source, name)
     part = None if isinstance(source, bytes) else member(source)
     if part is not None and part.crop is not None:
-        whole = read_image(part.file, max_pixels=max_pixels)
-        x1, y1, x2, y2 = _inside(part.crop, whole.shape[1], whole.shape[0], label)
-        return np.ascontiguousarray(whole[y1:y2, x1:x2])
+        whole = read_image(source, name=label, max_pixels=max_pixels)
+        return _squeezed(whole, side)
     with _open(source, label) as file:
         header = _checked_header(file, label, max_pixels, checksums=True)
         file.seek(0)
         data = np.frombuffer(file.read(), dtype=np.uint8)
-    flags = cv2.IMREAD_GRAYSCALE
+    flags = cv2.IMREAD_COLOR_BGR
     if header.format == "jpeg":
         for scale, reduced in _REDUCED:
             if min(header.width, header.height) >= 2 * side * scale:
@@ -162,15 +160,19 @@ def read_thumbnail(
         raise _damaged(label, str(error.err or error)) from error
     if decoded is None:
         raise _damaged(label, "its pixels cannot be decoded")
-    small = cv2.resize(decoded, (side, side), interpolation=cv2.INTER_AREA)
-    image = np.asarray(small, dtype=np.uint8)
+    image = _squeezed(decoded, side)[..., ::-1]
     return image if header.format == "tiff" else _turn(image, header.orientation)
 
 
+def _squeezed(image: cv2.typing.MatLike, side: int) -> Image:
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.uint8)
+
+
 _REDUCED = (
-    (8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
-    (4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
-    (2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+    (8, cv2.IMREAD_REDUCED_COLOR_8),
+    (4, cv2.IMREAD_REDUCED_COLOR_4),
+    (2, cv2.IMREAD_REDUCED_COLOR_2),
 )
 
 

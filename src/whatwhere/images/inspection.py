@@ -22,6 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,6 +40,9 @@ _EXTRANEOUS = "extraneous bytes before marker"
 
 _CHUNK = 16
 
+# Compression leaves a little colour in grey pictures.
+_GREY = 8
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Look:
@@ -48,11 +52,13 @@ class Look:
         thumbnail: uint8 (32, 32), grey, turned as EXIF says; None if it cannot be decoded.
         error: why it cannot be decoded, or "".
         damage: what the decoder complained of while it went on, or "".
+        colour: whether some part of it has any.
     """
 
     thumbnail: NDArray[np.uint8] | None
     error: str = ""
     damage: str = ""
+    colour: bool = True
 
     @property
     def broken(self) -> bool:
@@ -95,9 +101,12 @@ def _inspect(paths: Sequence[str]) -> list[Look]:
 
 def _look(path: str) -> Look:
     try:
-        return Look(read_thumbnail(path, SIDE))
+        small = read_thumbnail(path, SIDE)
     except ImageError as error:
         return Look(None, str(error))
+    spread = small.max(axis=2) - small.min(axis=2)
+    grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+    return Look(np.asarray(grey, np.uint8), colour=bool(spread.max() > _GREY))
 
 
 def _ask(paths: Sequence[str]) -> list[Look]:
@@ -146,7 +155,7 @@ class _Helper:
         answer: dict[str, Any] = json.loads(self.process.stdout.readline())
         pixels = base64.b64decode(answer["thumbnail"])
         thumbnail = np.frombuffer(pixels, np.uint8).reshape(SIDE, SIDE) if pixels else None
-        return Look(thumbnail, answer["error"], answer["damage"])
+        return Look(thumbnail, answer["error"], answer["damage"], answer["colour"])
 
     def close(self) -> None:
         for stream in (self.process.stdin, self.process.stdout):
@@ -208,6 +217,7 @@ def serve() -> None:
                 "thumbnail": base64.b64encode(pixels).decode(),
                 "error": look.error,
                 "damage": damage[0] if damage else "",
+                "colour": look.colour,
             }
             answers.write(json.dumps(answer).encode() + b"\n")
             answers.flush()

@@ -32,7 +32,7 @@ def find(report: Report) -> None:
 def exact_groups(paths: Sequence[str]) -> list[list[int]]:
     """Rows of pictures with the same bytes, by their size and then by their SHA-256.
 
-    A path that is there twice counts once.
+    A path that is there twice counts once, and parts of pictures do not count.
     """
     first: dict[str, int] = {}
     by_size: dict[object, list[int]] = defaultdict(list)
@@ -41,7 +41,9 @@ def exact_groups(paths: Sequence[str]) -> list[list[int]]:
             continue
         place = member(path)
         if place is not None:
-            by_size[place.shape].append(row)
+            # Parts of pictures would have to be decoded and encoded.
+            if place.crop is None:
+                by_size[place.shape].append(row)
             continue
         try:
             by_size[os.stat(path).st_size].append(row)  # noqa: PTH116

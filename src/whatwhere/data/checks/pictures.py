@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from whatwhere.data.checks._report import Report
+from whatwhere.data.checks._report import Report, listed
 from whatwhere.errors import ImageError
 from whatwhere.images import ImageInfo, picture_exists, probe_image
 
@@ -113,3 +113,9 @@ def _pixels(report: Report) -> None:
             report.picture(row, "damaged-image", message)
     for row in (seen.flat & seen.readable).nonzero()[0].tolist():
         report.picture(row, "blank-image", "all pixels are nearly the same grey", "info")
+    grey = (seen.readable & ~seen.colour & ~seen.flat).nonzero()[0].tolist()
+    coloured = int((seen.readable & seen.colour).sum())
+    if grey and coloured:
+        some = listed([report.names[row] for row in grey], 3)
+        message = f"{len(grey)} of {len(grey) + coloured} pictures are grey, the others not: {some}"
+        report.whole("grey-image", message)
