@@ -54,7 +54,10 @@ from whatwhere.images import IMAGE_SUFFIXES, member
 from whatwhere.types import Task
 
 SECONDS = 10.0
-"""Most that reading a sample of six pictures may take, on a busy machine."""
+"""Most processor time that reading a sample of six pictures may take."""
+
+PATIENCE = 120.0
+"""Most time by the clock, which a busy machine may need for that."""
 
 MEGABYTES = 300
 """Most that reading it may add to the process's peak of memory."""
@@ -125,7 +128,8 @@ def _check(case: Case, kind: str, recognise: bool) -> list[str]:
     wrong: list[str] = []
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     dataset: Dataset | None = None
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE)
     try:
         with opened_files() as found:
             dataset = read(case.folder, None if recognise else case.format)
@@ -133,7 +137,7 @@ def _check(case: Case, kind: str, recognise: bool) -> list[str]:
         if not 10 < len(str(error)) < 5000:
             wrong.append(f"message of {len(str(error))} characters: {str(error)[:300]}")
     except Hang:
-        wrong.append(f"hang: more than {SECONDS:g} s")
+        wrong.append(f"hang: more than {SECONDS:g} s of work or {PATIENCE:g} s of time")
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -141,6 +145,7 @@ def _check(case: Case, kind: str, recognise: bool) -> list[str]:
         places = " < ".join(f"{Path(one.filename).name}:{one.lineno}" for one in reversed(last))
         wrong.append(f"{type(error).__name__}: {str(error)[:200]} at {places}")
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
     if grown > MEGABYTES:
@@ -227,6 +232,7 @@ def main() -> int:
     parser.add_argument("--progress", type=Path, default=Path(os.devnull))
     parser.add_argument("--verbose", action="store_true", help="say what each input was")
     options = parser.parse_args()
+    signal.signal(signal.SIGPROF, _too_long)
     signal.signal(signal.SIGALRM, _too_long)
     chosen = [
         (name, task)
