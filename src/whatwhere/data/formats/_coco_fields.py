@@ -84,13 +84,16 @@ def typed(
         odd = ((raw[name] != "null").fill_null(False) & values[name].is_null()).arg_true()
         better = []
         for row, text in zip(odd, raw[name].gather(odd), strict=True):
+            value, fault, shown = None, True, text
             try:
-                value, fault = _value(json.loads(text), kind)
+                read = json.loads(text)
+                shown = json.dumps(read, ensure_ascii=False)
+                value, fault = _value(read, kind)
             except (ValueError, TypeError, OverflowError, RecursionError):
-                value, fault = None, True
+                fault = True
             better.append(value)
             if fault:
-                message = f"{name!r} is {text[:40]}, which is of the wrong kind"
+                message = f"{name!r} is {shown[:40]}, which is of the wrong kind"
                 place = f"{where}[{positions[row]}]"
                 findings.append(Finding("bad-value", message, place, "warning", "left out"))
         series = pl.Series(better, dtype=_TYPES[kind])

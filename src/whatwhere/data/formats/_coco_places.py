@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from whatwhere.data.findings import KEPT_OUT, Finding
@@ -25,7 +26,7 @@ class Places:
 
     def __init__(self, root: Path, images: Path | None) -> None:
         self.root, self.images = root, images
-        self.missing: set[str] = set()
+        self.missing: list[pl.Series] = []
         self.listed: dict[str, set[str]] = {}
 
     def find(
@@ -35,30 +36,27 @@ class Places:
         bases = self._bases(file, split)
         for base in bases:
             self._list(str(base))
+        names = images["file_name"]
+        # Nearly all names are of files in the folder itself; they need no Python each.
+        plain = ~names.str.contains(r"[/\\\x00]") & (names.str.strip_chars(".") != "")
+        paths = pl.select(pl.when(plain).then(pl.concat_str(pl.lit(f"{bases[0]}/"), names)))
+        found, there = paths.to_series().to_list(), np.zeros(len(names), np.bool_)
+        for base in reversed(bases):
+            if self.listed[str(base)]:
+                here = names.is_in(list(self.listed[str(base)])) & plain
+                there |= here.to_numpy()
+                for row in here.arg_true().to_list():
+                    found[row] = f"{base}/{names[row]}"
         findings: list[Finding] = []
-        paths: list[str | None] = []
-        missing: list[tuple[int, str, str]] = []
-        flat = [(f"{base}/", self.listed[str(base)]) for base in bases]
-        for position, name in images.select("position", "file_name").iter_rows():
-            path, there = None, False
-            if "/" not in name and "\\" not in name and name.strip(".") and "\0" not in name:
-                for start, names in flat:
-                    if name in names:
-                        path, there = start + name, True
-                        break
-                else:
-                    path = flat[0][0] + name
-            else:
-                path, there = self._deeper(name, bases)
-            if path is None:
-                message = f"file_name {name!r} leaves the data set's folder"
-                place = f"{where}#images[{position}]"
+        for row in (~plain).arg_true().to_list():
+            found[row], there[row] = self._deeper(names[row], bases)
+            if found[row] is None:
+                message = f"file_name {names[row]!r} leaves the data set's folder"
+                place = f"{where}#images[{images['position'][row]}]"
                 findings.append(Finding("path-outside", message, place, "error", KEPT_OUT))
-            elif not there:
-                missing.append((position, name, path))
-            paths.append(path)
+        images = images.with_columns(pl.Series("path", found, pl.String))
+        missing = images.filter(~pl.Series(there) & pl.col("path").is_not_null())
         findings += self._missed(missing, images.height, bases, where)
-        images = images.with_columns(pl.Series("path", paths, pl.String))
         return images.filter(pl.col("path").is_not_null()), findings
 
     def _bases(self, file: Path, split: str | None) -> list[Path]:
@@ -83,7 +81,7 @@ class Places:
 
     def _deeper(self, name: str, bases: list[Path]) -> tuple[str | None, bool]:
         """The same for a name with folders: as it is, else by its last part."""
-        if re.match(r"/|\\|[A-Za-z]:", name) or not name.strip("./\\"):
+        if "\0" in name or re.match(r"/|\\|[A-Za-z]:", name) or not name.strip("./\\"):
             return None, False
         top = self.root if self.images is None else self.images
         places = []
@@ -101,12 +99,11 @@ class Places:
         return (str(places[0]), False) if places else (None, False)
 
     def _missed(
-        self, missing: list[tuple[int, str, str]], count: int, bases: list[Path], where: str
+        self, missing: pl.DataFrame, count: int, bases: list[Path], where: str
     ) -> list[Finding]:
-        self.missing |= {path for _, _, path in missing}
-        shown = bases[:6]
-        places = ", ".join(relative(base, self.root.parent) for base in shown)
-        if missing and len(missing) == count:
+        self.missing.append(missing["path"])
+        places = ", ".join(relative(base, self.root.parent) for base in bases[:6])
+        if missing.height == count and count:
             message = f"none of {count} pictures is on disk; looked in {places}"
             return [Finding("missing-image", message, where, "error")]
         return [
@@ -116,5 +113,5 @@ class Places:
                 f"{where}#images[{position}]",
                 "error",
             )
-            for position, name, _ in missing
+            for position, name in missing.select("position", "file_name").iter_rows()
         ]

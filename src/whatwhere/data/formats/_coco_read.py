@@ -263,9 +263,13 @@ class Reader:
             message = f"{lost} records with key points are of no label that was read"
             self.find("unmatched-keypoints", message, where, "warning", KEPT_OUT)
 
-    def _unlisted(self, paths: set[str]) -> None:
+    def _unlisted(self, images: pl.DataFrame) -> None:
         """Pictures beside those that were read, of which no annotation file speaks."""
+        paths = None
         for base, names in self.places.listed.items():
+            if not any(is_picture(name) for name in names):
+                continue
+            paths = set(images["path"]) if paths is None else paths
             more = [name for name in names if is_picture(name) and f"{base}/{name}" not in paths]
             if more:
                 message = f"no annotation file lists {len(more)} pictures here, such as {min(more)}"
@@ -281,14 +285,15 @@ class Reader:
         if images["width"].null_count() or images["height"].null_count():
             images, unreadable = add_sizes(images, self.root)
             # A picture that is not on disk has been reported already.
-            missing = {relative(Path(path), self.root) for path in self.places.missing}
+            paths = [path for part in self.places.missing for path in part]
+            missing = {relative(Path(path), self.root) for path in paths}
             self.findings += [one for one in unreadable if one.where not in missing]
         twice = images.filter(~pl.col("path").is_first_distinct())
         for path, split in twice.select("path", "split").iter_rows():
             if len(self.splits) > 1:
                 message = f"the picture is listed in {split!r} and before"
                 self.find("two-splits", message, relative(Path(path), self.root), "error")
-        self._unlisted(set(images["path"]))
+        self._unlisted(images)
         labels = pl.concat(self.labels)
         self.labels = []
         ids = pl.col("name").replace_strict(order, default=None, return_dtype=pl.Int32)

@@ -101,6 +101,20 @@ class Source:
         self.want(size)
         return self.data[self.pos : self.pos + size]
 
+    def give(self, size: int) -> bytearray:
+        """At least so many bytes from here on, without a copy; to be followed by `back`."""
+        if self.pos:
+            del self.data[: self.pos]
+            self.start, self.pos = self.start + self.pos, 0
+        self.want(size)
+        given, self.data = self.data, bytearray()
+        return given
+
+    def back(self, given: bytearray, used: int) -> None:
+        """Go on after the first `used` bytes of what was given."""
+        self.data = given[used:]
+        self.start += used
+
     def value(self, decoder: json.JSONDecoder) -> Any:
         """The value that begins here."""
         self.peek()
@@ -335,15 +349,16 @@ def _quick(
         if source.peek() != ord("{"):
             raise UnsureError
         size = source.block
-        block = source.ahead(size)
+        block = source.give(size)
         records = cut(block)
         while not records.length:
             if source.whole or size > _LONGEST:
                 raise UnsureError
+            source.back(block, 0)
             size *= 4
-            block = source.ahead(size)
+            block = source.give(size)
             records = cut(block)
-        source.pos += records.length
+        source.back(block, records.length)
         try:
             more = source.take(",]") == ","
         except SyntaxFaultError:
