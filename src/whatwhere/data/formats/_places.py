@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whatwhere.data.formats._files import inside
+from whatwhere.data.formats._values import clean
 
 
 class Places:
@@ -38,7 +39,7 @@ class Places:
         """
         name = name.strip().replace("\\", "/")
         base = name.rsplit("/", 1)[-1]
-        if base in ("", ".", "..") or "\0" in name:
+        if base in ("", ".", "..") or "\0" in name or clean(name) != name:
             return None
         folders = self.folders if near is None else [near, *self.folders]
         tried = [place for one in folders if (place := self._inside(one, name)) is not None]

@@ -13,6 +13,7 @@ from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding, Severity
 from whatwhere.data.formats._files import add_sizes, entries, is_picture, relative
 from whatwhere.data.formats._places import Places
+from whatwhere.data.formats._values import clean
 from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, table, tidy_boxes
 from whatwhere.errors import ImageError
 from whatwhere.images import probe_image
@@ -59,7 +60,14 @@ class Rows:
         boxes: int = 0,
     ) -> None:
         """Note what is wrong."""
-        self.findings.append(Finding(kind, message, where, severity, action, boxes))
+        found = Finding(kind, clean(message), clean(where), severity, action, boxes)
+        self.findings.append(found)
+
+    def report_strangers(self, files: Iterable[Path], title: str) -> None:
+        """Name files that stand where the format has its own and are not understood."""
+        for file in files:
+            message = f"the file is damaged, or not {title}'s"
+            self.find("damaged-annotation", message, self.where(file))
 
     def where(self, path: Path) -> str:
         """The path as findings show it."""
@@ -116,6 +124,7 @@ class Rows:
         """Further columns of a picture; None is left out."""
         for column, value in columns.items():
             if value is not None and value != {}:
+                value = clean(value) if isinstance(value, str) else value
                 self._image_more.setdefault(column, {})[row] = value
 
     def is_absent(self, row: int) -> bool:
@@ -178,14 +187,14 @@ class Rows:
         labels = self._labels
         number = len(labels["image"])
         labels["image"].append(image)
-        labels["name"].append(name)
+        labels["name"].append(clean(name))
         for side, value in zip(BOX, box, strict=True):
             labels[side].append(value)
-        labels["record"].append(record)
+        labels["record"].append(clean(record))
         for column, value in columns.items():
             if value is None or value == {}:
                 continue
-            kept = value
+            kept = clean(value) if isinstance(value, str) else value
             if column == "extra":
                 kept = dumps({self.name: value})
             elif column in _JSON:
@@ -261,9 +270,14 @@ class Rows:
     def _image_table(self) -> pl.DataFrame:
         rows: dict[str, Any] = dict(self._images)
         for column, values in self._image_more.items():
-            given = [values.get(row) for row in range(len(self.row_of))]
+            given: Any = [values.get(row) for row in range(len(self.row_of))]
             if column == "extra":
                 given = [None if one is None else dumps({self.name: one}) for one in given]
+            if column in ("labelled", "complete"):
+                lists = [
+                    None if one is None else [clean(str(word)) for word in one] for one in given
+                ]
+                given = pl.Series(column, lists, IMAGE_COLUMNS[column])
             rows[column] = given
         images = table(pl.DataFrame(rows, strict=False, infer_schema_length=None), IMAGE_COLUMNS)
         absent = {self.where(Path(self.path(row))) for row in self._absent}
@@ -296,4 +310,5 @@ class Rows:
 
 def dumps(value: Any) -> str:
     """JSON text of a column."""
-    return json.dumps(value, ensure_ascii=False)
+    found = json.dumps(value, ensure_ascii=False)
+    return found if clean(found) == found else json.dumps(value)

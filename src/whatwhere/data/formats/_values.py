@@ -58,7 +58,12 @@ def text(value: Any) -> str | None:
         return str(value)
     if not isinstance(value, str):
         return None
-    return value.strip() or None
+    return clean(value.strip()) or None
+
+
+def clean(value: str) -> str:
+    """Without halves of characters, which JSON can have and no table or file name."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
 
 
 def flag(value: Any) -> bool | None:

@@ -74,6 +74,10 @@ def read(path: Path, images: Path | None = None) -> Dataset:
         raise DataError(f"{path} is not a Create ML data set: looked for {LOOKS_FOR}")
     root = path if path.is_dir() else path.parent
     rows = Rows(NAME, root, images)
+    if path.is_dir():
+        places = [path, *(Path(one.path) for one in entries(path) if one.is_dir())]
+        others = [file for place in places for file in json_files(place) if file.name == _FILE]
+        rows.report_strangers([file for file in others if file not in files], TITLE)
     for file in files:
         _add(rows, file, root)
     return rows.dataset(task="detect")
@@ -101,6 +105,9 @@ def _add(rows: Rows, file: Path, root: Path) -> None:
         name = next((found for key in _PICTURE if (found := text(left.pop(key, None)))), None)
         given = next((left.pop(key) for key in _OBJECTS if key in left), None)
         objects = given if isinstance(given, list) else []
+        if not isinstance(given, list):
+            message = "the record has no list of annotations"
+            rows.find("bad-record", message, record, action="read as background")
         if name is None:
             rows.find("bad-record", "the record names no picture", record, boxes=len(objects))
             continue

@@ -79,6 +79,9 @@ def read(path: Path, images: Path | None = None) -> Dataset:
     if path.is_file():
         root = path.parent.parent if path.parent.name == "annotations" else path.parent
     reader = _Reader(root, images)
+    if path.is_dir():
+        others = [file for file in json_files(path / "annotations") if file not in files]
+        reader.rows.report_strangers(others, TITLE)
     for file in files:
         reader.add(file)
     return reader.dataset()
@@ -104,7 +107,7 @@ class _Reader:
             self.info = {**content["info"], **self.info}
         near = self.root / "images" / subset
         for place, item in enumerate(content["items"]):
-            record = f"{where}#items[{place}]"
+            record = f"{where}#{place}"
             if not isinstance(item, dict):
                 message = f"the item is {type(item).__name__}, not an object"
                 self.rows.find("bad-record", message, record)
@@ -147,15 +150,18 @@ class _Reader:
         where: str,
         record: str,
     ) -> None:
-        annotations = item.get("annotations")
-        annotations = annotations if isinstance(annotations, list) else []
+        given = item.get("annotations")
+        annotations = given if isinstance(given, list) else []
+        if not isinstance(given, list):
+            message = "the item has no list of annotations"
+            self.rows.find("bad-record", message, record, action="read as background")
         name = text(item.get("id"))
         if name is None:
             message = "the item has no id"
             self.rows.find("bad-record", message, record, boxes=len(annotations))
             return
-        given = (item.get("image"), item.get("media"))
-        media: dict[str, Any] = next((one for one in given if isinstance(one, dict)), {})
+        both = (item.get("image"), item.get("media"))
+        media: dict[str, Any] = next((one for one in both if isinstance(one, dict)), {})
         size = media.get("size")
         height, width = size if isinstance(size, list) and len(size) == 2 else (None, None)
         attributes = item.get("attr")
@@ -173,7 +179,7 @@ class _Reader:
         )
         if row is None:
             return
-        for one in _objects(annotations, f"{where}#{name}", self.rows):
+        for one in _objects(annotations, record, self.rows):
             self._object(row, one, names)
 
     def _file(self, name: str, near: Path) -> str:

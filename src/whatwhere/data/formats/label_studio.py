@@ -108,13 +108,17 @@ class _Reader:
         content, where = load_json(file), self.rows.where(file)
         if not isinstance(content, list):
             raise DataError(f"{file} is not a list of tasks: export it as JSON")
+        seen: set[int] = set()
         for place, task in enumerate(_tasks(content)):
             record = f"{where}#[{place}]"
             if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
                 self.rows.find("bad-record", "the task has no 'data'", record)
                 continue
             number = index(task.get("id"))
-            self._task(task, record if number is None else f"{where}#{number}", number)
+            if number is not None and number not in seen:
+                seen.add(number)
+                record = f"{where}#{number}"
+            self._task(task, record, number)
         self._summaries(where)
 
     def _summaries(self, where: str) -> None:

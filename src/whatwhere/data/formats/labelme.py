@@ -148,8 +148,13 @@ class _Reader:
             return
         flags = content.get("flags")
         flags = flags if isinstance(flags, dict) else {}
+        if content.get("flags") is not None and content["flags"] != flags:
+            self.rows.find("bad-value", "the flags are no object", where, boxes=1)
         for count, (flag, value) in enumerate(flags.items()):
-            if value is True:
+            if not isinstance(value, bool):
+                message = f"the flag {flag!r} is neither true nor false"
+                self.rows.find("bad-value", message, f"{where}#flags[{count}]", boxes=1)
+            elif value:
                 more = _columns(_dict(details.get(flag)))
                 self.rows.tag(row, text(flag), f"{where}#flags[{count}]", **more)
         self.looked[row] = [one for flag in flags if (one := text(flag))]
