@@ -32,7 +32,8 @@ class Format(Protocol):
     ("split", "iscrowd"; "extra" means a label's and "image_extra" a picture's, of this format;
     "class_info" and "info" belong here, too). A read-only format has no `write`. A format may
     have IGNORED: class names that are always regions to ignore (KITTI's "DontCare"); and
-    `holds(dataset)`: HOLDS with or without columns for what is in them here.
+    `holds(dataset)`: HOLDS with or without columns for what is in them here; and OPTIONS, of
+    which one may stand behind its name ("text_boxes:xywh") and is given to `read` as `option`.
     """
 
     NAME: str
@@ -88,7 +89,8 @@ def read(
 
     Args:
         path: a folder, or an annotation file of a format that has one (COCO's JSON).
-        format: such as "coco"; `whatwhere.data.formats.formats()` has all of them.
+        format: such as "coco"; `whatwhere.data.formats.formats()` has all of them. What a
+            format cannot know may stand behind its name ("text_boxes:xywh").
         images: folder of the pictures, where they are not beside the labels.
 
     Returns:
@@ -108,14 +110,18 @@ def read(
     if folder is not None and not folder.is_dir():
         raise DataError(f"{images} is not a folder: name the folder of the pictures")
     absolute = place.resolve()
-    chosen = None if format is None else _format(format)
+    name, _, option = (format or "").partition(":")
+    chosen = None if format is None else _format(name)
+    if option and option not in getattr(chosen, "OPTIONS", ()):
+        known = ", ".join(f"{name}:{one}" for one in getattr(chosen, "OPTIONS", ())) or name
+        raise UsageError(f"unknown data format {shortened(format or '')!r}: use {known}")
     try:
         with remembered_listings():
             if chosen is not None:
                 seen = _seen(chosen, absolute) or "as asked"
             else:
                 chosen, seen = _recognise(absolute, place)
-            dataset = _read(chosen, absolute, folder)
+            dataset = _read(chosen, absolute, folder, option)
     except OSError as error:
         # Links that lead to themselves, names that are too long, files without permission.
         reason = error.strerror or str(error)
@@ -123,7 +129,8 @@ def read(
             f"{shortened(str(error.filename or place))} cannot be read ({reason}): check it and"
             " its permissions"
         ) from None
-    dataset.source, dataset.format = os.fspath(path), chosen.NAME
+    dataset.source = os.fspath(path)
+    dataset.format = f"{chosen.NAME}:{option}" if option else chosen.NAME
     dataset.recognised = f"{chosen.TITLE}: {seen}"
     dataset.images_folder = "" if images is None else os.fspath(images)
     if len(dataset) == 0:
@@ -131,9 +138,10 @@ def read(
     return dataset
 
 
-def _read(format: Format, path: Path, images: Path | None) -> Dataset:
+def _read(format: Format, path: Path, images: Path | None, option: str) -> Dataset:
+    more = {"option": option} if option else {}
     try:
-        return format.read(path, images)
+        return format.read(path, images, **more)
     except DataError as error:
         # A message may quote the file, and a line of a damaged file may be endless.
         raise DataError(shortened(str(error), 1000)) from error.__cause__
