@@ -42,17 +42,21 @@ def find(report: Report) -> None:
 
 
 def _headers(report: Report) -> list[ImageInfo | ImageError]:
-    def probe(path: str) -> ImageInfo | ImageError:
-        try:
-            return probe_image(path)
-        except ImageError as error:
-            return error
+    def probe(chunk: list[str]) -> list[ImageInfo | ImageError]:
+        found: list[ImageInfo | ImageError] = []
+        for path in chunk:
+            try:
+                found.append(probe_image(path))
+            except ImageError as error:
+                found.append(error)
+        return found
 
     paths = report.dataset.paths
+    chunks = [paths[start : start + 256] for start in range(0, len(paths), 256)]
     answers: list[ImageInfo | ImageError] = []
     with ThreadPoolExecutor(max_workers=8) as pool:
-        for start in range(0, len(paths), 4096):
-            answers.extend(pool.map(probe, paths[start : start + 4096]))
+        for found in pool.map(probe, chunks):
+            answers.extend(found)
             report.tell("headers", len(answers), len(paths))
     return answers
 
