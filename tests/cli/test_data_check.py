@@ -124,6 +124,9 @@ def test_usage_errors(run: Run, shelves: Path, tmp_path: Path) -> None:
     sentence(run("data", "check", shelves, "--merge-names"), "--fix")
     sentence(run("data", "check", shelves, "--to", "coco"), "--fix")
     sentence(run("data", "check", shelves, "--fix", shelves), "has content")
+    for other in ("folders", "vco"):
+        outcome = run("data", "check", shelves, "--fix", tmp_path / "good", "--to", other)
+        sentence(outcome, other, "--to one of", "voc")
     (tmp_path / "good.quarantine.jsonl").write_text("mine", "utf-8")
     outcome = run("data", "check", shelves, "--fix", tmp_path / "good")
     sentence(outcome, "good.quarantine.jsonl", "exists already")

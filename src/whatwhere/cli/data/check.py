@@ -78,6 +78,15 @@ def check(
     from whatwhere.data.checks import examine
 
     dataset = read_data(path, format, images)
+    if fix is not None:
+        from whatwhere.data.formats import writable
+
+        chosen = to or dataset.format
+        if chosen not in (known := writable(dataset.task)):
+            raise UsageError(
+                f"a repaired copy cannot be written as {chosen!r}: give --to one of"
+                f" {', '.join(known)}"
+            )
     with progress() as told:
         report = examine(dataset, depth=depth, near=not no_near, progress=told)  # type: ignore[arg-type]
     if as_json:
