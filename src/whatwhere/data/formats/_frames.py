@@ -52,17 +52,19 @@ def _ipc_schema(file: Path) -> dict[str, pl.DataType]:
     return dict(pl.scan_ipc(file).collect_schema())
 
 
-def read_frame(file: Path) -> pl.DataFrame:
-    """The whole table.
+def read_frame(file: Path, rows: int | None = None) -> pl.DataFrame:
+    """The whole table, or its first rows.
 
     Raises:
         DataError: the file is damaged, or says that it has more rows than it can hold.
     """
     scan = pl.scan_parquet if file.suffix.lower() in PARQUET else pl.scan_ipc
-    rows = _guarded(file, lambda: int(scan(file).select(pl.len()).collect().item()))
+    if rows is not None:
+        return _guarded(file, lambda: scan(file).head(rows).collect())
+    count = _guarded(file, lambda: int(scan(file).select(pl.len()).collect().item()))
     limit = _FREE_ROWS + _ROWS_A_BYTE * file.stat().st_size
-    if rows > limit:
-        raise DataError(f"{file} says that it has {rows} rows, more than its size allows")
+    if count > limit:
+        raise DataError(f"{file} says that it has {count} rows, more than its size allows")
     return _guarded(file, lambda: scan(file).collect())
 
 

@@ -34,6 +34,7 @@ from whatwhere.data.formats._folders_layout import (
     words_of,
 )
 from whatwhere.data.formats._pictures import Pictures
+from whatwhere.data.formats.csv_labels import classes_beside
 from whatwhere.data.tables import IMAGE_COLUMNS, table
 from whatwhere.errors import DataError, UsageError
 from whatwhere.types import Labels, Task
@@ -61,6 +62,9 @@ def recognise(path: Path) -> str | None:
     if None in layout.parts and (len(names) < 2 or all(split_name(name) for name in names)):
         return None
     if not looks_like_classes(layout):
+        return None
+    listed = classes_beside(path)
+    if listed is not None and not listed & names:
         return None
     splits = ", ".join(f"{name}/" for name in layout.parts if name)
     return f"{len(names)} folders of pictures" + (f" in {splits}" if splits else "")

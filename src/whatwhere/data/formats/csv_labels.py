@@ -1,0 +1,430 @@
+"""Tables of labels: CSV, TSV, Parquet or Arrow with a column of pictures, in one of three forms.
+
+One column for each class with 0 or 1, and -1 or nothing for "not looked at" (CheXpert); one
+column with the names of the classes, divided by `;`, `|`, a comma or a space (NIH ChestX-ray14,
+Kaggle's competitions); or one column with one name. A column of splits and one of groups
+(patients, videos) are known by their names, other columns are kept. What a table is taken for
+is said; where more than one reading makes sense, reading ends with an error that lists them.
+
+Written is labels.csv beside images/: with a column for each class, or with the column `label`
+and, where their order matters, classes.txt. A column `task` is added where the table alone
+would be read as something else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from whatwhere.data.dataset import Dataset
+from whatwhere.data.findings import KEPT_OUT, Finding, Severity
+from whatwhere.data.formats._class_sets import (
+    Places,
+    missing_images,
+    names_of,
+    read_text,
+    some_sizes,
+)
+from whatwhere.data.formats._csv_labels_write import natural, write
+from whatwhere.data.formats._files import entries, split_name
+from whatwhere.data.formats._label_columns import (
+    NO,
+    SPLIT_FLAGS,
+    UNKNOWN,
+    YES,
+    AmbiguousError,
+    Roles,
+    is_picture_name,
+    key_of,
+    roles_of,
+)
+from whatwhere.data.formats._label_tables import Table, is_table, load_table, sample_of
+from whatwhere.data.tables import IMAGE_COLUMNS, table
+from whatwhere.errors import DataError
+from whatwhere.images import IMAGE_SUFFIXES
+from whatwhere.types import Labels, Task
+
+__all__ = ["HOLDS", "LOOKS_FOR", "NAME", "TASKS", "TITLE", "read", "recognise", "write"]
+
+NAME = "csv_labels"
+TITLE = "table of labels"
+TASKS: frozenset[Task] = frozenset({"classify", "multilabel"})
+HOLDS = frozenset({"split", "group", "labelled", "image_extra"})
+LOOKS_FOR = "a CSV or Parquet table with a column of pictures and one or more of classes"
+
+# Hugging Face's, and our own two tables.
+_OTHERS = {"metadata.csv", "metadata.parquet", "images.parquet", "labels.parquet"}
+_MAX_FILES = 3_000_000
+"""Files that are looked at for a picture that is not where the table says."""
+
+
+def _tables(path: Path) -> list[tuple[Path, str]]:
+    """The files that look like tables of labels, each with what was seen."""
+    root = path.parent if path.is_file() else path
+    files = [path] if path.is_file() else [Path(one.path) for one in entries(path) if one.is_file()]
+    found = []
+    for file in files:
+        if file.name.lower() not in _OTHERS and is_table(file) and (seen := _seen(file, root)):
+            found.append((file, seen))
+    return found
+
+
+def _seen(file: Path, root: Path) -> str | None:
+    sample = sample_of(file, root)
+    if sample is None:
+        return None
+    try:
+        roles = roles_of(sample)
+    except AmbiguousError:
+        return f"{file.name} with columns {', '.join(map(repr, sample.header[:6]))}"
+    if roles is None or not (roles.verbatim or _has_pictures(sample, roles, root)):
+        return None
+    column = repr(sample.header[roles.file])
+    if roles.label is not None:
+        return f"{file.name} with pictures in {column} and labels in {sample.header[roles.label]!r}"
+    return f"{file.name} with pictures in {column} and {len(roles.classes)} columns of classes"
+
+
+def _has_pictures(sample: Table, roles: Roles, root: Path) -> bool:
+    """Whether the column has names of pictures, with their ending or without."""
+    values = [value for value in sample.columns[roles.file] if value]
+    if any(is_picture_name(value) for value in values[:100]):
+        return True
+    places = Places(root)
+    folders = [root, *(Path(one.path) for one in entries(root) if one.is_dir())][:50]
+    return any(
+        not places.outside(value) and (folder / f"{value}{suffix}").is_file()
+        for value in values[:3]
+        for folder in folders
+        for suffix in sorted(IMAGE_SUFFIXES)
+    )
+
+
+def recognise(path: Path) -> str | None:
+    """See `formats`."""
+    return "; ".join(seen for _, seen in _tables(path)) or None
+
+
+def classes_beside(path: Path) -> set[str] | None:
+    """Classes in the first rows of the tables in a folder; None if there is no table.
+
+    Class folders are those of a table, or are none at all: CheXpert's are patients.
+    """
+    found: set[str] = set()
+    tables = _tables(path)
+    for file, _ in tables:
+        sample = sample_of(file, path)
+        try:
+            roles = None if sample is None else roles_of(sample)
+        except AmbiguousError:
+            continue
+        if sample is not None and roles is not None:
+            part = _Part(sample, roles, None)
+            found.update(sample.header[at] for at in roles.classes)
+            found.update(name for names in part.names for name in names)
+    return found if tables else None
+
+
+def read(path: Path, images: Path | None = None) -> Dataset:
+    """See `formats`; `path` may be the table, too."""
+    root = path.parent if path.is_file() else path
+    files = [file for file, _ in _tables(path)]
+    if not files and path.is_file() and is_table(path):
+        files = [path]
+    if not files:
+        raise DataError(f"{path} has no table of labels: looked for {LOOKS_FOR}")
+    order = ("train", "val", "test", None)
+    files.sort(key=lambda file: order.index(one) if (one := _split_of(file)) in order else 3)
+    splits = [_split_of(file) for file in files]
+    if len(set(splits)) < len(files):
+        names = ", ".join(file.name for file in files)
+        raise DataError(f"{path} has {len(files)} tables of labels: give one of {names}")
+    reader = _Reader(root, images)
+    for file, split in zip(files, splits, strict=True):
+        reader.load(file, split)
+    return reader.dataset()
+
+
+def _split_of(file: Path) -> str | None:
+    words = file.stem.replace("-", "_").replace(".", "_").split("_")
+    return next((name for word in words if (name := split_name(word))), None)
+
+
+class _Part:
+    """One table: its columns and, for each row, the labels.
+
+    Args:
+        loaded: the table.
+        roles: what its columns are.
+        split: what the file's name says.
+    """
+
+    def __init__(self, loaded: Table, roles: Roles, split: str | None) -> None:
+        self.table, self.roles, self.split = loaded, roles, split
+        self.codes = _codes([loaded.columns[at] for at in roles.classes], len(loaded.records))
+        self.names: list[list[str]] = []
+        if roles.label is not None:
+            self.names = _names_in_cells(loaded, roles)
+
+    @property
+    def single(self) -> bool:
+        """Whether each row has one class, and is known to have no other."""
+        if self.roles.task is not None:
+            return self.roles.task == "classify"
+        if self.roles.label is None:
+            return self.codes.shape[1] > 1 and bool(
+                ((self.codes == 1).sum(1) == 1).all() and (self.codes >= 0).all()
+            )
+        if self.roles.separator is not None or self.roles.label in self.table.lists:
+            return all(len(one) == 1 for one in self.names)
+        plural = key_of(self.table.header[self.roles.label]).endswith("s")
+        return not (plural and any(not one for one in self.names))
+
+
+def _codes(columns: Sequence[Sequence[str]], rows: int) -> NDArray[np.int8]:
+    """int8 (rows, columns): 1 and 0, -1 for unknown, -2 for anything else."""
+    out = np.empty((rows, len(columns)), np.int8)
+    for at, column in enumerate(columns):
+        code = {}
+        for value in set(column):
+            cell = value.strip().lower()
+            code[value] = 1 if cell in YES else 0 if cell in NO else -1 if cell in UNKNOWN else -2
+        out[:, at] = [code[value] for value in column]
+    return out
+
+
+def _names_in_cells(loaded: Table, roles: Roles) -> list[list[str]]:
+    at = roles.label or 0
+    if at in loaded.lists:
+        return [list(dict.fromkeys(one)) for one in loaded.lists[at]]
+    if roles.verbatim:
+        return [[value] if value.strip() else [] for value in loaded.columns[at]]
+    sign = roles.separator
+    known: dict[str, list[str]] = {}
+    for value in set(loaded.columns[at]):
+        parts = [value] if sign is None else value.split(sign)
+        known[value] = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
+    return [known[value] for value in loaded.columns[at]]
+
+
+class _Reader:
+    """Gathers the rows of one or more tables."""
+
+    def __init__(self, root: Path, images: Path | None) -> None:
+        self.root, self.images = root, images
+        self.places = Places(root, images)
+        self.findings: list[Finding] = []
+        self.parts: list[_Part] = []
+        self.rows: dict[str, list[object]] = {
+            name: [] for name in ("path", "split", "group", "labelled", "extra")
+        }
+        self.there: list[bool] = []
+        self.gone: list[tuple[str, str]] = []
+        self.known: dict[str, tuple[str, bytes | tuple[str, ...]]] = {}
+        self.labels: dict[str, list[object]] = {n: [] for n in ("image", "class_id", "record")}
+        self._index: dict[str, str] | None = None
+
+    def find(
+        self, kind: str, message: str, where: str, severity: Severity = "error", labels: int = 0
+    ) -> None:
+        action = KEPT_OUT if kind != "separator" else "kept"
+        self.findings.append(Finding(kind, message, where, severity, action, labels))
+
+    def load(self, file: Path, split: str | None) -> None:
+        loaded = load_table(file, self.root)
+        try:
+            roles = roles_of(loaded)
+        except AmbiguousError as error:
+            raise DataError(f"{file}: {error}") from None
+        if roles is None:
+            raise DataError(f"{file} is no table of labels: looked for {LOOKS_FOR}")
+        self.findings += loaded.findings
+        if roles.separator is not None and roles.label is not None:
+            column = loaded.header[roles.label]
+            message = f"the names in {column!r} are divided by {roles.separator!r}"
+            self.find("separator", message, loaded.name, "info")
+        self.parts.append(_Part(loaded, roles, split))
+
+    def dataset(self) -> Dataset:
+        single = all(part.single for part in self.parts)
+        names = self._names()
+        ids = {name: number for number, name in enumerate(names)}
+        for part in self.parts:
+            self._add(part, ids, names, single)
+        self.findings += missing_images(self.gone, len(self.there), ".")
+        pictures = table(self.rows, IMAGE_COLUMNS)
+        pictures, unreadable = some_sizes(pictures, self.root, self.there)
+        return Dataset(
+            pictures,
+            pl.DataFrame(
+                self.labels, schema={"image": pl.UInt32, "class_id": pl.Int32, "record": pl.String}
+            ),
+            Labels(names),
+            findings=[*self.findings, *unreadable],
+            root=str(self.root),
+            task="classify" if single else "multilabel",
+        )
+
+    def _names(self) -> list[str]:
+        """Classes: of columns in their order; of cells as classes.txt has them, or sorted."""
+        columns: dict[str, None] = {}
+        cells: set[str] = set()
+        for part in self.parts:
+            columns |= dict.fromkeys(part.table.header[at] for at in part.roles.classes)
+            cells.update(name for names in part.names for name in names)
+        listed = read_text(self.root / "classes.txt", self.root) if cells else None
+        order = (names_of(listed) or []) if listed else []
+        if not cells & set(order):
+            order = []
+        rest = natural(cells - set(order) - columns.keys())
+        return [*columns, *(name for name in order if name not in columns), *rest]
+
+    def _add(self, part: _Part, ids: dict[str, int], names: list[str], single: bool) -> None:
+        loaded, roles = part.table, part.roles
+        classes = [loaded.header[at] for at in roles.classes]
+        self._faults(part)
+        splits = self._splits(part)
+        groups = [one or None for one in self._column(loaded, roles.group)]
+        extras = self._extras(part)
+        explicit = self._column(loaded, roles.labelled)
+        for row, name in enumerate(loaded.columns[roles.file]):
+            record = loaded.records[row]
+            if roles.label is None:
+                found = [classes[at] for at in np.flatnonzero(part.codes[row] == 1)]
+                said: bytes | tuple[str, ...] = part.codes[row].tobytes()
+            else:
+                found = part.names[row]
+                said = tuple(found)
+            place = self._place(name, record, part, len(found))
+            if place is None or self._twice(place[0], said, record, len(found)):
+                continue
+            if single and len(found) != 1:
+                self.find(
+                    "no-class", f"the row has {len(found)} classes", record, labels=len(found)
+                )
+                continue
+            if not place[1]:
+                self.gone.append((record, name))
+            image = len(self.there)
+            self.there.append(place[1])
+            labelled = None
+            if roles.label is None:
+                codes = part.codes[row]
+                if (codes < 0).any() or len(classes) < len(names) or explicit[row] == "all":
+                    labelled = [classes[at] for at in np.flatnonzero(codes >= 0)]
+            values = (place[0], splits[row], groups[row], labelled, extras[row])
+            for column, value in zip(self.rows, values, strict=True):
+                self.rows[column].append(value)
+            for one in found:
+                self.labels["image"].append(image)
+                self.labels["class_id"].append(ids[one])
+                self.labels["record"].append(record if single else f"{record}#{one}")
+
+    def _faults(self, part: _Part) -> None:
+        """Cells of classes that are neither 0, 1 nor unknown."""
+        loaded = part.table
+        for row, at in np.argwhere(part.codes == -2).tolist():
+            column = part.roles.classes[at]
+            value = loaded.columns[column][row]
+            hint = ", which has a decimal comma" if value.count(",") == 1 else ""
+            message = f"{loaded.header[column]!r} is {value[:40]!r}{hint}, not 0, 1, -1 or nothing"
+            self.find("bad-value", f"{message}; read as not known", loaded.records[row])
+
+    @staticmethod
+    def _column(loaded: Table, at: int | None) -> Sequence[str]:
+        return [""] * len(loaded.records) if at is None else loaded.columns[at]
+
+    def _splits(self, part: _Part) -> list[str | None]:
+        at = part.roles.split
+        values = self._column(part.table, at)
+        if at is None:
+            return [part.split] * len(values)
+        if part.roles.verbatim:
+            return [value or None for value in values]
+        flag = SPLIT_FLAGS.get(key_of(part.table.header[at]))
+        if flag is not None:
+            other = "test" if flag == "train" else "train"
+            return [flag if value.strip().lower() in YES else other for value in values]
+        return [split_name(value.strip()) or value.strip() or part.split for value in values]
+
+    def _extras(self, part: _Part) -> list[str | None]:
+        """What the other columns say, as JSON; or what the column `extra` has."""
+        loaded, roles = part.table, part.roles
+        out: list[str | None] = []
+        kept = [(loaded.header[at], loaded.columns[at]) for at in roles.others]
+        for row, text in enumerate(self._column(loaded, roles.extra)):
+            values = {name: column[row] for name, column in kept if column[row]}
+            if text and not values and _is_object(text):
+                out.append(text)
+                continue
+            if text:
+                values["extra"] = text
+            out.append(json.dumps({NAME: values}, ensure_ascii=False) if values else None)
+        return out
+
+    def _twice(self, path: str, said: bytes | tuple[str, ...], record: str, labels: int) -> bool:
+        """Whether the picture was in a row before."""
+        if path not in self.known:
+            self.known[path] = (record, said)
+            return False
+        before, then = self.known[path]
+        if then == said:
+            self.find("duplicate-entry", f"the same as {before}", record, "warning", labels)
+        else:
+            message = f"the picture of {before} with other labels; the first row counts"
+            self.find("duplicate-entry", message, record, "error", labels)
+        return True
+
+    def _place(self, name: str, record: str, part: _Part, labels: int) -> tuple[str, bool] | None:
+        """Path of a picture, and whether it is there."""
+        name = name.strip() if not part.roles.verbatim else name
+        if not name:
+            self.find("bad-record", "the row names no picture", record, labels=labels)
+            return None
+        if self.places.outside(name):
+            message = f"{name!r} leaves the data set's folder"
+            self.find("path-outside", message, record, labels=labels)
+            return None
+        stem = Path(part.table.name).stem
+        bases = [self.root, self.root / "images", self.root / stem]
+        bases += [self.root / part.split] if part.split else []
+        place = self.places.find(name, bases)
+        if place[1]:
+            return place
+        # CheXpert's paths begin with the name of the folder that the table lies in.
+        first, _, rest = name.replace("\\", "/").partition("/")
+        if rest and first == self.root.name and self.places.find(rest, bases)[1]:
+            return self.places.find(rest, bases)
+        other = self._anywhere().get(os.path.basename(name.replace("\\", "/")))  # noqa: PTH119
+        return (other, True) if other else place
+
+    def _anywhere(self) -> dict[str, str]:
+        """Path of each picture by its name, with and without ending, if only one is called so."""
+        if self._index is None:
+            found: dict[str, str] = {}
+            count = 0
+            for folder, below, files in os.walk(self.images or self.root):
+                below[:] = sorted(one for one in below if not one.startswith("."))
+                count += len(files)
+                if count > _MAX_FILES:
+                    break
+                for name in files:
+                    stem, suffix = os.path.splitext(name)  # noqa: PTH122
+                    if suffix.lower() in IMAGE_SUFFIXES:
+                        for key in (name, stem):
+                            found[key] = "" if key in found else f"{folder}/{name}"
+            self._index = found
+        return self._index
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
