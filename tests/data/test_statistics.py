@@ -129,6 +129,14 @@ def test_boxes_are_judged_in_pictures_of_known_size_only(tmp_path: Path) -> None
     assert stats["by_split"][1]["drift"]["anchor_fit"] is None
 
 
+def test_partly_labelled_pictures_are_counted(tmp_path: Path) -> None:
+    plain = detection(tmp_path)
+    assert statistics(plain)["partly_labelled"] == 0
+    lists = pl.Series([NAMES[:1], None, [], None, None, None], dtype=pl.List(pl.String))
+    part = Dataset(plain.images.with_columns(labelled=lists), plain.labels, NAMES)
+    assert statistics(part)["partly_labelled"] == 2
+
+
 def test_sets_without_boxes_labels_or_pictures(tmp_path: Path) -> None:
     plain = statistics(classification(tmp_path))
     assert plain["boxes"] == sum(plain["box_sizes"].values()) == 0

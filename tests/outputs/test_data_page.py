@@ -138,7 +138,14 @@ def test_only_our_script_may_run(tmp_path: Path) -> None:
 def test_the_numbers_are_those_of_the_data_set(tmp_path: Path, shared: Path) -> None:
     dataset = read(shared / "bccd")
     page = parse(write_data_page(dataset, tmp_path / "page.html", samples=1, hard=2))
-    for word in ("364", "4,886", "4,153", "2 x zero-size-box", "train", "205"):
+    for word in (
+        "364",
+        "4,886",
+        "4,153",
+        "2 x zero-size-box, such as Annotations/",
+        "train",
+        "205",
+    ):
         assert word in page.text
     assert len(page.pictures) == 3 + 2 + 2
     assert (tmp_path / "page.html").stat().st_size < 2_000_000
@@ -197,6 +204,8 @@ def test_plots_say_what_they_show() -> None:
     assert "1k" in chart
     heights = [float(value) for value in re.findall(r'class="bin".*?height="([\d.]+)"', chart)]
     assert heights[1] / max(heights[0], 0.1) > 500
+    few = histogram([1, 0, 2], ["a", "b", "c"], x="x", y="y", marks=[])
+    assert re.findall(r'class="tick end">([^<]+)<', few) == ["0", "1", "2"]
     grid = np.zeros((4, 4), int)
     grid[1, 2], grid[1, 3], grid[2, 0] = 5, 5, 1
     cells = re.findall(

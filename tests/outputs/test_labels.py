@@ -159,7 +159,7 @@ def test_a_sheet_needs_a_picture(tmp_path: Path) -> None:
     dataset = detection(tmp_path)
     for path in dataset.paths:
         Path(path).unlink()
-    with pytest.raises(UsageError, match="no readable picture"):
+    with pytest.raises(UsageError, match=r"no readable picture to show: .*does not exist"):
         contact_sheet(dataset, [0])
     with pytest.raises(UsageError, match="at most 1000"):
         contact_sheet(dataset, [0] * 1001)

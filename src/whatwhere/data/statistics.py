@@ -46,7 +46,8 @@ def statistics(dataset: Dataset) -> dict[str, Any]:
         `class_table`, a row a class; `by_split`, a row a split, the pictures of no split as
         None; `per_image`, `picture_sizes`, `box_sizes`, `aspect_ratios`, `relative_sizes`,
         `positions` (box centres in 24 x 24 cells, rows from the top), `co_occurrence`
-        (pictures that show both classes), `flags`, `sources`, `groups`, `findings`.
+        (pictures that show both classes), `flags`, `sources`, `groups`, `partly_labelled`
+        (pictures in which perhaps not all classes were looked for), `findings`.
     """
     numbers = _Numbers(dataset)
     return {
@@ -67,6 +68,9 @@ def statistics(dataset: Dataset) -> dict[str, Any]:
         "flags": {name: int(dataset.labels[name].fill_null(False).sum()) for name in FLAGS},
         "sources": _counts(dataset.labels["source"]),
         "groups": _groups(dataset.images["group"]),
+        "partly_labelled": dataset.images.filter(
+            pl.col("labelled").is_not_null() | pl.col("complete").is_not_null()
+        ).height,
         "findings": dict(Counter(one.kind for one in dataset.findings).most_common()),
     }
 

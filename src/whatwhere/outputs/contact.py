@@ -151,7 +151,7 @@ def contact_sheet(
         cells.append((_fitted(drawn, cell), caption))
         kept.append(row)
     if not cells:
-        raise UsageError("there is no readable picture to show" + "".join(unreadable[:1]))
+        raise UsageError(f"there is no readable picture to show: {(unreadable or ['none'])[0]}")
     wide = columns or max(1, round((len(cells)) ** 0.5))
     wide = min(wide, len(cells))
     sheet = _grid(cells, wide, cell, pen)

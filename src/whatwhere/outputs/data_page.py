@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from whatwhere import __version__
-from whatwhere.data import Dataset
+from whatwhere.data import Dataset, Finding
 from whatwhere.data.anchors import SIDE
 from whatwhere.data.statistics import statistics
 from whatwhere.images import write_atomic
@@ -66,7 +66,7 @@ def write_data_page(
     of_classes = pictures.classes(samples, stats["classes"]) if samples > 0 else ""
     sections = [
         _tiles(stats),
-        _notes(stats),
+        _notes(stats, dataset.findings),
         _splits(stats),
         _classes(stats, pictures.shown),
         _figures(stats),
@@ -105,12 +105,13 @@ def _tiles(stats: Mapping[str, Any]) -> str:
     return f'<section class="tiles">{cells}</section>'
 
 
-def _notes(stats: Mapping[str, Any]) -> str:
+def _notes(stats: Mapping[str, Any], findings: Sequence[Finding]) -> str:
     """What stands out, in sentences."""
-    notes = [
-        f"{count:,} x {kind}: see  whatwhere data check"
-        for kind, count in stats["findings"].items()
-    ]
+    notes = []
+    first = {finding.kind: finding for finding in reversed(findings)}
+    for kind, count in stats["findings"].items():
+        such = f"{count:,} x {kind}, such as " if count > 1 else f"{kind}: "
+        notes.append(f"{such}{first[kind]}")
     counts = {name: count for name, count in stats["classes"].items() if count}
     absent = [name for name, count in stats["classes"].items() if not count]
     if absent:
@@ -131,6 +132,11 @@ def _notes(stats: Mapping[str, Any]) -> str:
                         f"The {words} of {row['split']} differ from those of {drift['from']} by"
                         f" {_percent(drift[key])}."
                     )
+    if stats["partly_labelled"]:
+        notes.append(
+            f"In {stats['partly_labelled']:,} pictures only the classes that they name were"
+            " looked for: no label of another class does not mean that it is absent."
+        )
     unknown = stats["picture_sizes"]["unknown"]
     if unknown:
         notes.append(f"The size of {unknown:,} pictures is not known.")
@@ -284,11 +290,12 @@ def _figures(stats: Mapping[str, Any]) -> str:
         )
         parts.append(
             _figure(
-                "Where the boxes' centres are",
+                "Where the boxes' centres are, pictures stretched to a square",
                 heat_map(stats["positions"], label="density of box centres in the picture"),
             )
         )
-        anchors = {row["split"] or "(none)": row["anchors"] for row in stats["by_split"]}
+        rest = "(none)" if stats["splits"] else "all"
+        anchors = {row["split"] or rest: row["anchors"] for row in stats["by_split"]}
         parts.append(
             _figure(
                 f"Typical boxes (k-means) at a long side of {SIDE} pixels",

@@ -103,7 +103,8 @@ def histogram(
     most = max(counts, default=0)
     if not most:
         return ""
-    up = ticks(0, most)
+    # Counts are whole.
+    up = [value for value in ticks(0, most) if value == int(value)]
     top = max(most, up[-1])
     step = _WIDE / len(counts)
     gap = min(2.0, step * 0.15)

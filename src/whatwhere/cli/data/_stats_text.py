@@ -169,6 +169,8 @@ def _notes(stats: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if sizes["unknown"]:
         notes.append(("images of unknown size", str(sizes["unknown"])))
+    if stats["partly_labelled"]:
+        notes.append(("partly labelled", f"{stats['partly_labelled']} images"))
     for row in stats["by_split"]:
         if row["anchors"]:
             found = "  ".join(f"{width:.0f}x{height:.0f}" for width, height in row["anchors"])
