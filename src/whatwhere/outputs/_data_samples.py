@@ -159,7 +159,7 @@ class Samples:
         empty = np.flatnonzero(counts == 0)
         if empty.size:
             places = np.linspace(0, empty.size - 1, min(count, empty.size)).round().astype(int)
-            hint = f"{empty.size:,} pictures; do they really show nothing?"
+            hint = f"{_count(int(empty.size), 'picture')}: is there really nothing to see?"
             groups.append(("Without labels", hint, empty[np.unique(places)].tolist(), False))
         parts = []
         for title, hint, rows, close in groups:

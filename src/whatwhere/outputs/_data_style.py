@@ -27,7 +27,7 @@ h3 { font-size: 15px; margin: 18px 0 2px; overflow-wrap: anywhere; }
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 460px), 1fr)); }
 .kind .hint { margin: 0 0 6px; font-size: 13px; }
 .thumbs { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(104px, 1fr)); }
-.thumbs.big { grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: 12px; }
+.thumbs.big { grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); gap: 12px; }
 .thumb { margin: 0; max-width: none; background: var(--panel); border-radius: 6px;
   overflow: hidden; }
 .thumb img { width: 100%; aspect-ratio: 1; object-fit: contain; display: block;
