@@ -15,7 +15,6 @@ from whatwhere.data import Dataset
 from whatwhere.errors import ImageError
 from whatwhere.images import encode_image, read_image
 from whatwhere.outputs.contact import Hard, choose_rows
-from whatwhere.outputs.draw import class_colours
 from whatwhere.outputs.labels import (
     PictureLabels,
     draw_labels,
@@ -51,6 +50,9 @@ class Samples:
         self.dataset = dataset
         self.paths = dataset.relative_paths()
         self.shown: set[int] = set()
+        # One colour a class on the whole page, frequent classes first.
+        counts = dataset.stats()["classes"]
+        self.colours = many_colours(sorted(counts, key=lambda name: -counts[name]))
         # The same picture is often the sample of several classes.
         self._read = lru_cache(32)(self._small)
 
@@ -124,7 +126,7 @@ class Samples:
         image, scale = found
         truth = picture_labels(self.dataset, row)
         if truth.boxes is not None:
-            colours = dict.fromkeys(truth.names, _OTHER) | class_colours([name])
+            colours = dict.fromkeys(truth.names, _OTHER) | {name: self.colours[name]}
             # The class itself is drawn last, over the others.
             own = [place for place, one in enumerate(truth.names) if one == name]
             other = [place for place, one in enumerate(truth.names) if one != name]
@@ -192,7 +194,7 @@ class Samples:
         elif truth.boxes is None:
             words = [", ".join(dict.fromkeys(truth.names)) or "no label", f"{width} x {height}"]
         small, scale = shrink(image, LONG_SIDE + 96)
-        drawn = draw_labels(small, truth, scale=scale, colours=many_colours(truth.names))
+        drawn = draw_labels(small, truth, scale=scale, colours=self.colours)
         return self._figure(drawn, self._name(row), " · ".join(words))
 
     def _name(self, row: int) -> str:
