@@ -76,7 +76,10 @@ def _region(
         words = one["value"].get(kind)
         if kind.endswith("labels") or (kind == "choices" and not shape):
             listed = words if isinstance(words, list) else [words]
-            names += [name for word in listed if (name := text(word))]
+            found = [text(word) for word in listed]
+            if None in found and not shape:
+                rows.find("no-class", "a choice has no name", record, boxes=found.count(None))
+            names += [name for name in found if name]
         elif kind not in ("rectangle", "polygon", "ellipse"):
             said[text(one.get("from_name")) or kind] = words
     kind = str(main.get("type"))

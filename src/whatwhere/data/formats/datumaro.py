@@ -288,6 +288,7 @@ def _objects(annotations: list[Any], where: str, rows: Rows) -> Iterator[_Object
     for place, one in enumerate(annotations):
         record = f"{where}[{place}]"
         kind = one.get("type") if isinstance(one, dict) else None
+        kind = kind if isinstance(kind, str) else None
         if kind == "label":
             groups[("label", place)] = [(place, one)]
         elif kind in _PARTS:

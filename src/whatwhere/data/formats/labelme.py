@@ -105,6 +105,7 @@ class _Reader:
         self.rows = Rows(NAME, root, images)
         self.shapes = False
         self.looked: dict[int, list[str]] = {}
+        self.flagless: list[str] = []
         self.names: dict[str, None] = {}
         file = root / "labels.txt"
         if any(one.name == file.name and one.is_file() for one in entries(root)):
@@ -148,6 +149,8 @@ class _Reader:
             return
         flags = content.get("flags")
         flags = flags if isinstance(flags, dict) else {}
+        if "flags" not in content:
+            self.flagless.append(where)
         if content.get("flags") is not None and content["flags"] != flags:
             self.rows.find("bad-value", "the flags are no object", where, boxes=1)
         for count, (flag, value) in enumerate(flags.items()):
@@ -203,6 +206,9 @@ class _Reader:
         if not detect:
             every = {name for names in self.looked.values() for name in names}
             self.names |= dict.fromkeys(name for names in self.looked.values() for name in names)
+            for where in self.flagless:
+                message = "the file has no flags, as the others have"
+                self.rows.find("missing-labels", message, where, action="read as background")
             for row, names in self.looked.items():
                 self.rows.image_columns(row, labelled=names if set(names) < every else None)
         self.rows.report_unlisted([] if self.rows.named else folders)
