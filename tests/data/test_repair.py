@@ -207,3 +207,41 @@ def test_a_set_without_any_picture_cannot_be_repaired(tmp_path: Path) -> None:
     dataset = boxes(tmp_path, [b"junk"], (0, 0, 1, 1, 9, 9))
     with pytest.raises(DataError, match="no usable picture"):
         fixed(dataset)
+
+
+@pytest.mark.parametrize("task", ["detect", "multilabel", "classify"])
+def test_a_repaired_set_needs_no_repair(task: str, tmp_path: Path) -> None:
+    """Random sets with every fault at once: one pass is enough."""
+    rng = np.random.default_rng(0)
+    contents = [*(noise(seed) for seed in range(5)), b"", b"junk"]
+    repaired_sets = 0
+    for number in range(25):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        count, size = int(rng.integers(2, 8)), int(rng.integers(1, 30))
+        paths = [folder / f"{row}.jpg" for row in range(count)]
+        for path in paths:
+            if rng.random() < 0.9:
+                path.write_bytes(contents[int(rng.integers(len(contents)))])
+        rows = np.arange(count) if task == "classify" else np.sort(rng.integers(0, count, size))
+        labels = {"image": rows, "class_id": rng.integers(0, 3, len(rows))}
+        if task == "detect":
+            corner = rng.integers(-1, 8, (size, 2)) * 10.0
+            sides = rng.integers(-1, 5, (size, 2)) * 10.0 + rng.choice([0, 0.2, 0.4], (size, 2))
+            boxes = np.concatenate([corner, corner + sides], axis=1)
+            labels |= {name: boxes[:, i] for i, name in enumerate(("x1", "y1", "x2", "y2"))}
+        images = {
+            "path": list(map(str, paths)),
+            "width": [int(rng.choice([60, 60, 60, 61])) for _ in paths],
+            "height": [40] * count,
+            "split": rng.choice(["train", "val", "test"], count).tolist(),
+        }
+        dataset = Dataset(images, labels, ["ant", "Ant ", "bee"], root=str(folder), task=task)  # type: ignore[arg-type]
+        try:
+            repaired = fixed(dataset, merge_names=True)
+        except DataError:
+            continue
+        repaired_sets += 1
+        assert fixed(repaired.dataset, merge_names=True).quarantine == []
+        assert not [one for one in repaired.dataset.check() if one.severity == "error"]
+    assert repaired_sets > 15
