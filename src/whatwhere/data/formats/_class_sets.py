@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -204,11 +205,12 @@ def unreadable(path: str, error: ImageError) -> Finding:
     return Finding("unreadable-image", str(error), shown_path(path), "error", KEPT_OUT)
 
 
+_ODD = re.compile(r"^/|\.\.|//|\./|[\\:\0]")
+
+
 def _simple(name: str) -> bool:
     """Whether a relative path needs no closer look: most do not, and looking takes long."""
-    return not name.startswith("/") and not any(
-        odd in name for odd in ("..", "//", "./", "\\", ":", "\0")
-    )
+    return _ODD.search(name) is None
 
 
 class Places:
@@ -228,7 +230,7 @@ class Places:
         """Whether the name leads out of the data set's folder."""
         return not name or (not _simple(name) and inside(self.root, name) is None)
 
-    def find(self, name: str, bases: Sequence[Path]) -> tuple[str, bool]:
+    def find(self, name: str, bases: Sequence[Path | str]) -> tuple[str, bool]:
         """Path of a picture, and whether it is there; else where it would lie.
 
         Args:
@@ -248,7 +250,7 @@ class Places:
             if _simple(text):
                 path = f"{folder}/{text}"
             else:
-                place = inside(folder, text)
+                place = inside(Path(folder), text)
                 if place is None or not place.is_relative_to(self.root):
                     continue
                 path = str(place)
@@ -258,13 +260,15 @@ class Places:
         return first or os.path.normpath(f"{self.root}/{text}"), False
 
     def _exists(self, path: str) -> bool:
-        folder, name = os.path.split(path)
-        if folder not in self._listed:
+        folder, _, name = path.rpartition("/")
+        listed = self._listed.get(folder)
+        if listed is None:
             try:
-                self._listed[folder] = set(os.listdir(folder))  # noqa: PTH208
+                listed = set(os.listdir(folder))  # noqa: PTH208
             except OSError:
-                self._listed[folder] = set()
-        return name in self._listed[folder]
+                listed = set()
+            self._listed[folder] = listed
+        return name in listed
 
     def unused(self, used: Iterable[str]) -> list[str]:
         """Pictures in the folders that were listed, but not among those used."""

@@ -58,8 +58,6 @@ TASKS: frozenset[Task] = frozenset({"classify", "multilabel"})
 HOLDS = frozenset({"split", "group", "labelled", "image_extra"})
 LOOKS_FOR = "a CSV or Parquet table with a column of pictures and one or more of classes"
 
-# Hugging Face's, and our own two tables.
-_OTHERS = {"metadata.csv", "metadata.parquet", "images.parquet", "labels.parquet"}
 _MAX_FILES = 3_000_000
 """Files that are looked at for a picture that is not where the table says."""
 
@@ -68,9 +66,12 @@ def _tables(path: Path) -> list[tuple[Path, str]]:
     """The files that look like tables of labels, each with what was seen."""
     root = path.parent if path.is_file() else path
     files = [path] if path.is_file() else [Path(one.path) for one in entries(path) if one.is_file()]
+    own = (root / "dataset.json").is_file()
     found = []
     for file in files:
-        if file.name.lower() not in _OTHERS and is_table(file) and (seen := _seen(file, root)):
+        # Hugging Face's table, and our own two.
+        other = file.stem.lower() == "metadata" or (own and file.stem in ("images", "labels"))
+        if not other and is_table(file) and (seen := _seen(file, root)):
             found.append((file, seen))
     return found
 
@@ -126,7 +127,7 @@ def classes_beside(path: Path) -> set[str] | None:
             continue
         if sample is not None and roles is not None:
             part = _Part(sample, roles, None)
-            found.update(sample.header[at] for at in roles.classes)
+            found.update(part.classes)
             found.update(name for names in part.names for name in names)
     return found if tables else None
 
@@ -168,9 +169,13 @@ class _Part:
     def __init__(self, loaded: Table, roles: Roles, split: str | None) -> None:
         self.table, self.roles, self.split = loaded, roles, split
         self.codes = _codes([loaded.columns[at] for at in roles.classes], len(loaded.records))
-        self.names: list[list[str]] = []
+        self.classes = [loaded.header[at] for at in roles.classes]
         if roles.label is not None:
             self.names = _names_in_cells(loaded, roles)
+        else:
+            self.names = [[] for _ in loaded.records]
+            for row, at in zip(*(one.tolist() for one in np.nonzero(self.codes == 1)), strict=True):
+                self.names[row].append(self.classes[at])
 
     @property
     def single(self) -> bool:
@@ -226,7 +231,7 @@ class _Reader:
         }
         self.there: list[bool] = []
         self.gone: list[tuple[str, str]] = []
-        self.known: dict[str, tuple[str, bytes | tuple[str, ...]]] = {}
+        self.known: dict[str, tuple[str, bytes | list[str]]] = {}
         self.labels: dict[str, list[object]] = {n: [] for n in ("image", "class_id", "record")}
         self._index: dict[str, str] | None = None
 
@@ -258,7 +263,8 @@ class _Reader:
         for part in self.parts:
             self._add(part, ids, names, single)
         self.findings += missing_images(self.gone, len(self.there), ".")
-        pictures = table(self.rows, IMAGE_COLUMNS)
+        schema = {name: IMAGE_COLUMNS[name] for name in self.rows}
+        pictures = table(pl.DataFrame(self.rows, schema=schema), IMAGE_COLUMNS)
         pictures, unreadable = some_sizes(pictures, self.root, self.there)
         return Dataset(
             pictures,
@@ -276,8 +282,9 @@ class _Reader:
         columns: dict[str, None] = {}
         cells: set[str] = set()
         for part in self.parts:
-            columns |= dict.fromkeys(part.table.header[at] for at in part.roles.classes)
-            cells.update(name for names in part.names for name in names)
+            columns |= dict.fromkeys(part.classes)
+            if part.roles.label is not None:
+                cells.update(name for names in part.names for name in names)
         listed = read_text(self.root / "classes.txt", self.root) if cells else None
         order = (names_of(listed) or []) if listed else []
         if not cells & set(order):
@@ -287,44 +294,50 @@ class _Reader:
 
     def _add(self, part: _Part, ids: dict[str, int], names: list[str], single: bool) -> None:
         loaded, roles = part.table, part.roles
-        classes = [loaded.header[at] for at in roles.classes]
         self._faults(part)
         splits = self._splits(part)
         groups = [one or None for one in self._column(loaded, roles.group)]
         extras = self._extras(part)
-        explicit = self._column(loaded, roles.labelled)
+        labelled = self._labelled(part, len(names))
+        bases = [self.root, self.root / "images", self.root / Path(loaded.name).stem]
+        bases += [self.root / part.split] if part.split else []
+        places = [str(base) for base in bases]
+        said = [row.tobytes() for row in part.codes] if roles.label is None else part.names
         for row, name in enumerate(loaded.columns[roles.file]):
-            record = loaded.records[row]
-            if roles.label is None:
-                found = [classes[at] for at in np.flatnonzero(part.codes[row] == 1)]
-                said: bytes | tuple[str, ...] = part.codes[row].tobytes()
-            else:
-                found = part.names[row]
-                said = tuple(found)
-            place = self._place(name, record, part, len(found))
-            if place is None or self._twice(place[0], said, record, len(found)):
+            record, found = loaded.records[row], part.names[row]
+            name = name if roles.verbatim else name.strip()
+            place = self._place(name, record, places, len(found))
+            if place is None or self._twice(place[0], said[row], record, len(found)):
                 continue
             if single and len(found) != 1:
-                self.find(
-                    "no-class", f"the row has {len(found)} classes", record, labels=len(found)
-                )
+                message = f"the row has {len(found)} classes"
+                self.find("no-class", message, record, labels=len(found))
                 continue
             if not place[1]:
                 self.gone.append((record, name))
             image = len(self.there)
             self.there.append(place[1])
-            labelled = None
-            if roles.label is None:
-                codes = part.codes[row]
-                if (codes < 0).any() or len(classes) < len(names) or explicit[row] == "all":
-                    labelled = [classes[at] for at in np.flatnonzero(codes >= 0)]
-            values = (place[0], splits[row], groups[row], labelled, extras[row])
-            for column, value in zip(self.rows, values, strict=True):
-                self.rows[column].append(value)
+            values = (place[0], splits[row], groups[row], labelled[row], extras[row])
+            for column, value in zip(self.rows.values(), values, strict=True):
+                column.append(value)
             for one in found:
                 self.labels["image"].append(image)
                 self.labels["class_id"].append(ids[one])
                 self.labels["record"].append(record if single else f"{record}#{one}")
+
+    def _labelled(self, part: _Part, count: int) -> list[list[str] | None]:
+        """Which classes were looked for, by row; None for all `count` of them."""
+        rows = len(part.table.records)
+        if part.roles.label is not None:
+            return [None] * rows
+        explicit = self._column(part.table, part.roles.labelled)
+        partial = (part.codes < 0).any(1) | (len(part.classes) < count)
+        partial |= np.array([value == "all" for value in explicit], np.bool_)
+        out: list[list[str] | None] = [None] * rows
+        for row in np.flatnonzero(partial).tolist():
+            codes = part.codes[row].tolist()
+            out[row] = [name for name, code in zip(part.classes, codes, strict=True) if code >= 0]
+        return out
 
     def _faults(self, part: _Part) -> None:
         """Cells of classes that are neither 0, 1 nor unknown."""
@@ -368,7 +381,7 @@ class _Reader:
             out.append(json.dumps({NAME: values}, ensure_ascii=False) if values else None)
         return out
 
-    def _twice(self, path: str, said: bytes | tuple[str, ...], record: str, labels: int) -> bool:
+    def _twice(self, path: str, said: bytes | list[str], record: str, labels: int) -> bool:
         """Whether the picture was in a row before."""
         if path not in self.known:
             self.known[path] = (record, said)
@@ -381,9 +394,10 @@ class _Reader:
             self.find("duplicate-entry", message, record, "error", labels)
         return True
 
-    def _place(self, name: str, record: str, part: _Part, labels: int) -> tuple[str, bool] | None:
+    def _place(
+        self, name: str, record: str, bases: Sequence[str], labels: int
+    ) -> tuple[str, bool] | None:
         """Path of a picture, and whether it is there."""
-        name = name.strip() if not part.roles.verbatim else name
         if not name:
             self.find("bad-record", "the row names no picture", record, labels=labels)
             return None
@@ -391,9 +405,6 @@ class _Reader:
             message = f"{name!r} leaves the data set's folder"
             self.find("path-outside", message, record, labels=labels)
             return None
-        stem = Path(part.table.name).stem
-        bases = [self.root, self.root / "images", self.root / stem]
-        bases += [self.root / part.split] if part.split else []
         place = self.places.find(name, bases)
         if place[1]:
             return place
