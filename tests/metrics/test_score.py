@@ -229,5 +229,8 @@ def test_classes_that_nobody_looked_for_make_no_false_positives() -> None:
     part = dataset("detect", labels, images=2, labelled=looked_for, complete=looked_for)
     assert score("detect", whole, answers)["AP50"] == pytest.approx(0.75)
     assert score("detect", part, answers)["AP50"] == pytest.approx(1)
+    # Without a word on completeness, what was looked for counts as complete.
+    silent = dataset("detect", labels, images=2, labelled=looked_for)
+    assert score("detect", silent, answers)["AP50"] == pytest.approx(1)
     assert score("multilabel", whole, answers)["mAP"] == pytest.approx(0.75)
     assert score("multilabel", part, answers)["mAP"] == pytest.approx(1)

@@ -1,7 +1,7 @@
 """What a partly labelled data set does not know.
 
 A picture may say which classes were looked for in it (`labelled`) and of which every object
-is labelled (`complete`). Elsewhere a missing label says nothing, so such pairs of picture and
+is labelled (`complete`; where it does not say, all that were looked for). Elsewhere a missing label says nothing, so such pairs of picture and
 class are left out, as LVIS does (Gupta et al., LVIS, CVPR 2019, section 2).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
@@ -21,7 +22,9 @@ def known_pairs(data: Dataset, column: Literal["labelled", "complete"]) -> NDArr
     Args:
         column: "complete" for boxes, each of which counts; "labelled" for whole pictures.
     """
-    lists = data.images[column]
+    lists = data.images["labelled"]
+    if column == "complete":
+        lists = data.images.select(pl.coalesce("complete", "labelled")).to_series()
     if lists.null_count() == len(data):
         return None
     known = np.ones((len(data), len(data.names)), dtype=bool)
