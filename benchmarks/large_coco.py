@@ -22,7 +22,9 @@ IMAGES, BOXES, CLASSES = 118_287, 860_001, 80
 _BLOCK = 20_000
 
 
-def write_large_coco(file: Path, images: int = IMAGES, boxes: int = BOXES, seed: int = 0) -> None:
+def write_large_coco(
+    file: Path, images: int = IMAGES, boxes: int = BOXES, seed: int = 0, *, outlines: bool = True
+) -> None:
     """Write the file; the same text for the same numbers.
 
     Args:
@@ -30,6 +32,7 @@ def write_large_coco(file: Path, images: int = IMAGES, boxes: int = BOXES, seed:
         images: number of pictures; about 1 % of them stay without a box.
         boxes: number of labels.
         seed: another seed gives other boxes.
+        outlines: without them, only boxes are written.
     """
     rng = np.random.default_rng(seed)
     ids = np.sort(rng.choice(581_929, images, replace=False)) + 1
@@ -43,7 +46,7 @@ def write_large_coco(file: Path, images: int = IMAGES, boxes: int = BOXES, seed:
         crowds = boxes // 86
         with_boxes = rng.permutation(images)[: max(1, round(images * 0.9914))]
         first = True
-        for text in _labels(rng, ids[with_boxes], sizes[with_boxes], boxes, crowds):
+        for text in _labels(rng, ids[with_boxes], sizes[with_boxes], boxes, crowds, outlines):
             out.write(text if first else "," + text)
             first = False
         out.write('],"categories": [')
@@ -72,7 +75,7 @@ def _image(number: int, size: list[int]) -> str:
 
 
 def _labels(
-    rng: np.random.Generator, ids: Any, sizes: Any, boxes: int, crowds: int
+    rng: np.random.Generator, ids: Any, sizes: Any, boxes: int, crowds: int, outlines: bool
 ) -> Iterator[str]:
     """Blocks of records: first the outlines, picture by chance as in COCO, then the crowds."""
     for start in range(0, boxes, _BLOCK):
@@ -103,7 +106,10 @@ def _labels(
                 .replace("{{", "{")
                 .replace("}}", "}")
             )
+            if not outlines:
+                pattern = pattern.replace('"segmentation": [[{}]],', "")
             columns = ["outline", "area", "image", "box", "class", "id"]
+            columns = columns if outlines else columns[1:]
             pieces = pattern.split("{}")
             parts: list[Any] = [pl.lit(pieces[0])]
             for column, piece in zip(columns, pieces[1:], strict=True):
@@ -122,6 +128,8 @@ def _labels(
                 "category_id": row["class"],
                 "id": 900_100_000_000 + row["id"],
             }
+            if not outlines:
+                del record["segmentation"]
             yield json.dumps(record, separators=(",", ": "))
 
 
