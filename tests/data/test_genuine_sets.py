@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from whatwhere.data import Dataset, read
+from whatwhere.data.tables import BOX
 from whatwhere.errors import DataError
 from whatwhere.types import Labels
 
@@ -200,10 +201,15 @@ def test_a_folder_of_several_formats_lists_them(shared: Path) -> None:
         read(shared / "neon_trees")
 
 
-def test_detections_that_may_be_two_things_are_refused(shared: Path) -> None:
-    """Where one number is always the same, xywh and xyxy are both possible."""
-    with pytest.raises(DataError, match="cannot be told apart"):
-        read(shared / TOY / "dets_classid_abs_xywh", images=shared / TOY / "images")
+def test_detections_are_told_apart_by_what_makes_sense(shared: Path) -> None:
+    """Twelve boxes are enough: as corners, two of those of xywh would end before they begin."""
+    toys = shared / TOY
+    boxes = [
+        read(toys / f"dets_classid_abs_{order}", images=toys / "images").labels.select(BOX)
+        for order in ("xywh", "xyx2y2")
+    ]
+    assert boxes[0].height == 12
+    assert boxes[0].equals(boxes[1])
 
 
 @pytest.mark.parametrize("folder", ["video", "teacher", "open_images"])
