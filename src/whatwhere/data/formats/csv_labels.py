@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding, Severity
@@ -34,9 +33,7 @@ from whatwhere.data.formats._class_sets import (
 from whatwhere.data.formats._csv_labels_write import natural, write
 from whatwhere.data.formats._files import entries, split_name
 from whatwhere.data.formats._label_columns import (
-    NO,
     SPLIT_FLAGS,
-    UNKNOWN,
     YES,
     AmbiguousError,
     Roles,
@@ -44,6 +41,7 @@ from whatwhere.data.formats._label_columns import (
     key_of,
     roles_of,
 )
+from whatwhere.data.formats._label_parts import Part
 from whatwhere.data.formats._label_tables import Table, is_table, load_table, sample_of
 from whatwhere.data.tables import IMAGE_COLUMNS, table
 from whatwhere.errors import DataError
@@ -126,7 +124,7 @@ def classes_beside(path: Path) -> set[str] | None:
         except AmbiguousError:
             continue
         if sample is not None and roles is not None:
-            part = _Part(sample, roles, None)
+            part = Part(sample, roles, None)
             found.update(part.classes)
             found.update(name for names in part.names for name in names)
     return found if tables else None
@@ -157,67 +155,6 @@ def _split_of(file: Path) -> str | None:
     return next((name for word in words if (name := split_name(word))), None)
 
 
-class _Part:
-    """One table: its columns and, for each row, the labels.
-
-    Args:
-        loaded: the table.
-        roles: what its columns are.
-        split: what the file's name says.
-    """
-
-    def __init__(self, loaded: Table, roles: Roles, split: str | None) -> None:
-        self.table, self.roles, self.split = loaded, roles, split
-        self.codes = _codes([loaded.columns[at] for at in roles.classes], len(loaded.records))
-        self.classes = [loaded.header[at] for at in roles.classes]
-        if roles.label is not None:
-            self.names = _names_in_cells(loaded, roles)
-        else:
-            self.names = [[] for _ in loaded.records]
-            for row, at in zip(*(one.tolist() for one in np.nonzero(self.codes == 1)), strict=True):
-                self.names[row].append(self.classes[at])
-
-    @property
-    def single(self) -> bool:
-        """Whether each row has one class, and is known to have no other."""
-        if self.roles.task is not None:
-            return self.roles.task == "classify"
-        if self.roles.label is None:
-            return self.codes.shape[1] > 1 and bool(
-                ((self.codes == 1).sum(1) == 1).all() and (self.codes >= 0).all()
-            )
-        if self.roles.separator is not None or self.roles.label in self.table.lists:
-            return all(len(one) == 1 for one in self.names)
-        plural = key_of(self.table.header[self.roles.label]).endswith("s")
-        return not (plural and any(not one for one in self.names))
-
-
-def _codes(columns: Sequence[Sequence[str]], rows: int) -> NDArray[np.int8]:
-    """int8 (rows, columns): 1 and 0, -1 for unknown, -2 for anything else."""
-    out = np.empty((rows, len(columns)), np.int8)
-    for at, column in enumerate(columns):
-        code = {}
-        for value in set(column):
-            cell = value.strip().lower()
-            code[value] = 1 if cell in YES else 0 if cell in NO else -1 if cell in UNKNOWN else -2
-        out[:, at] = [code[value] for value in column]
-    return out
-
-
-def _names_in_cells(loaded: Table, roles: Roles) -> list[list[str]]:
-    at = roles.label or 0
-    if at in loaded.lists:
-        return [list(dict.fromkeys(one)) for one in loaded.lists[at]]
-    if roles.verbatim:
-        return [[value] if value.strip() else [] for value in loaded.columns[at]]
-    sign = roles.separator
-    known: dict[str, list[str]] = {}
-    for value in set(loaded.columns[at]):
-        parts = [value] if sign is None else value.split(sign)
-        known[value] = list(dict.fromkeys(part.strip() for part in parts if part.strip()))
-    return [known[value] for value in loaded.columns[at]]
-
-
 class _Reader:
     """Gathers the rows of one or more tables."""
 
@@ -225,7 +162,7 @@ class _Reader:
         self.root, self.images = root, images
         self.places = Places(root, images)
         self.findings: list[Finding] = []
-        self.parts: list[_Part] = []
+        self.parts: list[Part] = []
         self.rows: dict[str, list[object]] = {
             name: [] for name in ("path", "split", "group", "labelled", "extra")
         }
@@ -254,7 +191,7 @@ class _Reader:
             column = loaded.header[roles.label]
             message = f"the names in {column!r} are divided by {roles.separator!r}"
             self.find("separator", message, loaded.name, "info")
-        self.parts.append(_Part(loaded, roles, split))
+        self.parts.append(Part(loaded, roles, split))
 
     def dataset(self) -> Dataset:
         single = all(part.single for part in self.parts)
@@ -292,7 +229,7 @@ class _Reader:
         rest = natural(cells - set(order) - columns.keys())
         return [*columns, *(name for name in order if name not in columns), *rest]
 
-    def _add(self, part: _Part, ids: dict[str, int], names: list[str], single: bool) -> None:
+    def _add(self, part: Part, ids: dict[str, int], names: list[str], single: bool) -> None:
         loaded, roles = part.table, part.roles
         self._faults(part)
         splits = self._splits(part)
@@ -325,7 +262,7 @@ class _Reader:
                 self.labels["class_id"].append(ids[one])
                 self.labels["record"].append(record if single else f"{record}#{one}")
 
-    def _labelled(self, part: _Part, count: int) -> list[list[str] | None]:
+    def _labelled(self, part: Part, count: int) -> list[list[str] | None]:
         """Which classes were looked for, by row; None for all `count` of them."""
         rows = len(part.table.records)
         if part.roles.label is not None:
@@ -339,7 +276,7 @@ class _Reader:
             out[row] = [name for name, code in zip(part.classes, codes, strict=True) if code >= 0]
         return out
 
-    def _faults(self, part: _Part) -> None:
+    def _faults(self, part: Part) -> None:
         """Cells of classes that are neither 0, 1 nor unknown."""
         loaded = part.table
         for row, at in np.argwhere(part.codes == -2).tolist():
@@ -353,7 +290,7 @@ class _Reader:
     def _column(loaded: Table, at: int | None) -> Sequence[str]:
         return [""] * len(loaded.records) if at is None else loaded.columns[at]
 
-    def _splits(self, part: _Part) -> list[str | None]:
+    def _splits(self, part: Part) -> list[str | None]:
         at = part.roles.split
         values = self._column(part.table, at)
         if at is None:
@@ -366,7 +303,7 @@ class _Reader:
             return [flag if value.strip().lower() in YES else other for value in values]
         return [split_name(value.strip()) or value.strip() or part.split for value in values]
 
-    def _extras(self, part: _Part) -> list[str | None]:
+    def _extras(self, part: Part) -> list[str | None]:
         """What the other columns say, as JSON; or what the column `extra` has."""
         loaded, roles = part.table, part.roles
         out: list[str | None] = []
