@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -65,19 +64,19 @@ def sequence_info(file: Path, root: Path, findings: list[Finding]) -> SequenceIn
     info, where = SequenceInfo(), relative(file, root)
     if not file.is_file():
         return info
-    parser = configparser.RawConfigParser(
-        strict=False, delimiters=("=",), comment_prefixes=(";",), empty_lines_in_values=False
-    )
     try:
         if file.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it is larger than {_MOST_BYTES} bytes")
-        parser.read_string(file.read_bytes().decode("utf-8-sig"))
-    except (configparser.Error, ValueError, OSError) as error:
+        sections = _sections(file.read_bytes().decode("utf-8-sig"))
+    except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         message = f"cannot be read ({reason}); frames are counted instead"
         findings.append(Finding("bad-record", message, where, "warning", KEPT_OUT))
         return info
-    known = parser["Sequence"] if parser.has_section("Sequence") else {}
+    if "sequence" not in sections:
+        message = "there is no [Sequence] in it; frames are counted instead"
+        findings.append(Finding("bad-record", message, where, "warning", KEPT_OUT))
+    known = sections.get("sequence", {})
     info.name = known.get("name") or None
     info.folder = known.get("imdir") or info.folder
     if re.fullmatch(r"\.\w{1,5}", known.get("imext") or ""):
@@ -96,13 +95,31 @@ def sequence_info(file: Path, root: Path, findings: list[Finding]) -> SequenceIn
     if info.width is None or info.height is None:
         info.width = info.height = None
     info.length = numbers.get("seqlength")
-    if parser.has_section("Frames"):
-        for key, name in parser["Frames"].items():
-            if re.fullmatch(r"\d{1,9}", key) and name and not re.search(r"[/\\\0]", name):
-                info.names[int(key)] = name
-    if parser.has_section("Whatwhere"):
-        info.group = parser["Whatwhere"].get("group") != "none"
+    for key, name in sections.get("frames", {}).items():
+        if re.fullmatch(r"\d{1,9}", key) and name and not re.search(r"[/\\\0]", name):
+            info.names[int(key)] = name
+        else:
+            message = f"{key[:20]!r} is no frame with a file name"
+            findings.append(Finding("bad-value", message, where, "warning", KEPT_OUT))
+    info.group = sections.get("whatwhere", {}).get("group") != "none"
     return info
+
+
+def _sections(text: str) -> dict[str, dict[str, str]]:
+    """Keys and values of each section, names in lower case; the last of a key counts.
+
+    Not configparser, whose patterns take quadratic time for a long line of spaces.
+    """
+    sections: dict[str, dict[str, str]] = {}
+    current: dict[str, str] = {}
+    for raw in re.split(r"\r\n|\n|\r", text):
+        line = raw.strip()
+        if line.startswith("[") and line.endswith("]"):
+            current = sections.setdefault(line[1:-1].strip().lower(), {})
+        elif line and line[0] not in "#;":
+            key, _, value = line.partition("=")
+            current[key.strip().lower()] = value.strip()
+    return sections
 
 
 def frames_of(
@@ -178,4 +195,17 @@ def rows(lines: Sequence[str], where: str, findings: list[Finding]) -> pl.DataFr
     for row in frame.filter(~counted).iter_rows(named=True):
         message = f"frame {row['frame']:g}: frames are counted from 1"
         findings.append(Finding("bad-value", message, row["record"], "error", KEPT_OUT, 1))
-    return frame.filter(counted).drop("text")
+    frame = frame.filter(counted)
+    # Nothing but empty fields may be no number; more than ten columns are two rows in one.
+    odd = pl.any_horizontal(
+        pl.col("columns") > 10,
+        *(
+            pl.col(name).is_null()
+            & (words.list.get(place, null_on_oob=True).str.strip_chars() != "")
+            for place, name in enumerate(NUMBERS)
+        ),
+    )
+    for row in frame.filter(odd.fill_null(False)).iter_rows(named=True):
+        message = f"{row['text'][:60]!r} has more than its first six numbers can say"
+        findings.append(Finding("bad-value", message, row["record"], "warning", "kept"))
+    return frame.drop("text")

@@ -28,6 +28,7 @@ class Layout:
         descriptions: files with names of classes, the one of boxable classes first.
         hierarchy: files with the tree of classes.
         others: CSV files that are nothing of that.
+        damaged: CSV files with the name of such a table, but not with its columns.
     """
 
     boxes: list[tuple[Path, str | None]] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Layout:
     descriptions: list[Path] = field(default_factory=list)
     hierarchy: list[Path] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
+    damaged: list[Path] = field(default_factory=list)
 
 
 def layout(path: Path) -> Layout:
@@ -63,10 +65,14 @@ def _sort(file: Path, root: Path, found: Layout) -> None:
     split = _split_of(file, root)
     if {"ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax"} <= names:
         found.boxes.append((file, split))
+    elif "bbox" in file.name or {"XMin", "XMax", "YMin", "YMax"} & names:
+        found.damaged.append(file)
     elif {"ImageID", "LabelName", "Confidence"} <= names:
         found.labels.append((file, split))
     elif {"ImageID", "Subset", "OriginalURL"} <= names:
         found.lists.append((file, split))
+    elif re.search(r"-(annotations|images)-", file.name):
+        found.damaged.append(file)
     else:
         found.others.append(file)
 

@@ -62,23 +62,27 @@ _HEADER = re.compile(r"\s*(imagesource|gsd|acquisition dates)\s*:(.*)", re.I)
 
 def _is_label_file(file: Path) -> bool:
     """Whether the first line with anything in it is DOTA's."""
-    for line in head(file, 1 << 12).decode("utf-8", "replace").splitlines():
+    for line in head(file, 1 << 12).decode("utf-8-sig", "replace").splitlines():
         if line.strip():
             return bool(_HEADER.fullmatch(line) or _LINE.fullmatch(line))
     return False
 
 
 def _label_folders(path: Path) -> list[Path]:
-    """Folders with label files, nearest first; of two versions side by side the newest."""
+    """Folders with label files, nearest first; of two versions side by side the newest.
+
+    One file of DOTA's kind is enough, so that a folder of damaged ones is not passed over.
+    """
     found: dict[Path, Path] = {}
+    seen = False
     for folder in folders_below(path, 3):
-        named = _FOLDER.fullmatch(folder.name) is not None
-        if not named:
+        if _FOLDER.fullmatch(folder.name) is None:
             continue
         files = [entry for entry in entries(folder) if entry.name.endswith(".txt")]
-        if any(_is_label_file(Path(entry.path)) for entry in files[:20]):
+        if files:
+            seen = seen or any(_is_label_file(Path(entry.path)) for entry in files[:20])
             found[folder if folder == path else folder.parent] = folder
-    return list(found.values())
+    return list(found.values()) if seen else []
 
 
 def recognise(path: Path) -> str | None:

@@ -59,7 +59,7 @@ _TINY = 1e-9
 
 def _is_rows(file: Path) -> bool:
     """Whether the first line with anything in it is a row."""
-    lines = head(file, 1 << 12).decode("utf-8", "replace").splitlines()
+    lines = head(file, 1 << 12).decode("utf-8-sig", "replace").splitlines()
     return any(is_row(line) for line in lines[:1] if line.strip())
 
 
@@ -171,7 +171,7 @@ class _Reader:
         numbers = set(info.names) or set(there) or set(range(1, (info.length or 0) + 1))
         if there and info.length and len(there) < info.length and not info.names:
             message = f"{len(there)} of the {info.length} frames in seqinfo.ini are on disk"
-            self.find("missing-image", message, relative(own, self.root), "warning")
+            self.find("missing-image", message, relative(own, self.root), "info")
         first = {}
         for number in sorted(numbers | counts.keys()):
             place = there.get(number)

@@ -81,6 +81,9 @@ def read(path: Path, images: Path | None = None) -> Dataset:
     found = layout(path)
     if not found.boxes and not found.labels:
         raise DataError(f"{path} is not an Open Images data set: looked for {LOOKS_FOR}")
+    drawn = [file.name for file in found.damaged if "bbox" in file.name]
+    if drawn and not found.boxes:
+        raise DataError(f"{path}/{drawn[0]} has not the columns of a table of boxes: repair it")
     return _Reader(path if path.is_dir() else path.parent, found, images).dataset()
 
 
@@ -121,6 +124,10 @@ class _Reader:
         for file in self.files.others:
             message = "not read: it has no ImageID with LabelName"
             self.find("left-out-file", message, relative(file, self.root), "info", KEPT_OUT)
+        for file in self.files.damaged:
+            message = "the header has not the columns that a file of this name should have"
+            where = relative(file, self.root)
+            self.find("damaged-annotation", message, where, "error", KEPT_OUT)
         rows = boxes if self.task == "detect" else labels
         rows = self._named(rows, report_them=True)
         names = self._names(rows)
