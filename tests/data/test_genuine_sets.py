@@ -214,7 +214,7 @@ def test_detections_are_told_apart_by_what_makes_sense(shared: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["video", "teacher", "open_images"])
 def test_what_is_no_data_set_is_said_to_be_none(folder: str, shared: Path) -> None:
-    with pytest.raises(DataError, match="looked for"):
+    with pytest.raises(DataError, match="not a data set of a known format"):
         read(shared / folder)
 
 

@@ -38,16 +38,16 @@ def formats(as_json: Json = False) -> int:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("name", "what", "tasks", "", "keeps", box=None, pad_edge=False)
-    table.columns[4].overflow = "fold"
-    table.columns[4].style = "dim"
+    table = Table("name", "looks like", "tasks", "keeps", box=None, pad_edge=False)
+    table.columns[1].overflow = "fold"
+    table.columns[3].style = "dim"
     for row in rows:
         table.add_row(
             Text(str(row["name"]), "bold"),
-            Text(str(row["title"])),
-            ", ".join(str(task) for task in row["tasks"]),  # type: ignore[attr-defined]
-            "read, write" if row["write"] else "read",
+            Text(f"{row['title']}: {row['looks_for']}" + ("" if row["write"] else " (read only)")),
+            "\n".join(str(task) for task in row["tasks"]),  # type: ignore[attr-defined]
             " ".join(row["keeps"]),  # type: ignore[arg-type]
+            end_section=True,
         )
     Console().print(table)
     return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+from collections import Counter
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Protocol, cast
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding, shortened
-from whatwhere.data.formats._files import remembered_listings
+from whatwhere.data.formats._files import entries, remembered_listings
 from whatwhere.data.formats._losses import lost_columns
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.errors import DataError, UsageError
@@ -154,14 +155,34 @@ def _seen(format: Format, path: Path) -> str | None:
         return None
 
 
+def _content(path: Path) -> str:
+    """What there is, in a few words, for those who meant another folder."""
+    if path.is_file():
+        return f"a file of {path.stat().st_size} bytes"
+    found = entries(path)
+    folders = [entry.name for entry in found if entry.is_dir()]
+    kinds = Counter(Path(entry.name).suffix.lower() or "unnamed" for entry in found)
+    kinds.subtract(Path(name).suffix.lower() or "unnamed" for name in folders)
+    parts = [f"{count} {kind} files" for kind, count in kinds.most_common(3) if count > 0]
+    if folders:
+        shown = ", ".join(folders[:3]) + (", ..." if len(folders) > 3 else "")
+        parts.append(f"folders {shown}" if len(folders) > 1 else f"a folder {shown}")
+    return "it has " + (" and ".join(parts) or "hidden files only")
+
+
 def _recognise(path: Path, shown: Path) -> tuple[Format, str]:
     seen = {name: phrase for name, one in formats().items() if (phrase := _seen(one, path))}
     if not seen:
-        wanted = "; ".join(f"{one.LOOKS_FOR} ({name})" for name, one in formats().items())
-        raise DataError(f"{shown} is not a data set of a known format: looked for {wanted}")
+        raise DataError(
+            f"{shown} is not a data set of a known format ({_content(path)}): known are"
+            f" {', '.join(formats())}; 'whatwhere data formats' says what each looks like"
+        )
     if len(seen) > 1:
-        both = " and ".join(f"{name} ({phrase})" for name, phrase in seen.items())
-        raise DataError(f"{shown} looks like {both}: say which with format=")
+        both = " and ".join(f"{name} ({shortened(phrase, 120)})" for name, phrase in seen.items())
+        raise DataError(
+            f"{shown} looks like {both}: name one with --format (format= in Python), or a folder"
+            " or file inside it"
+        )
     ((name, phrase),) = seen.items()
     return formats()[name], phrase
 
