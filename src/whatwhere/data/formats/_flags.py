@@ -29,8 +29,12 @@ def take_flags(attributes: dict[str, Any], *, words: bool = False) -> dict[str, 
         words: whether values are text, so that "true" and "0.5" count.
     """
     columns: dict[str, Any] = {}
+    if not attributes:
+        return columns
     for key, column in NAMES.items():
         value = attributes.get(key)
+        if value is None:
+            continue
         found = flag(value) if words else value
         if isinstance(found, bool):
             del attributes[key]

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from whatwhere.data.dataset import Dataset
@@ -41,9 +45,10 @@ class Rows:
         self.findings: list[Finding] = []
         self.row_of: dict[str, int] = {}
         self._images: dict[str, list[Any]] = {name: [] for name in ("path", "width", "height")}
-        self._labels: dict[str, list[Any]] = {
-            name: [] for name in ("image", "name", *BOX, "record")
-        }
+        # Numbers without an object each: of the three, they are most of the memory.
+        self._rows, self._boxes = array("L"), array("d")
+        self._names: list[str] = []
+        self._records: list[str] = []
         # Most labels have nothing in most columns: row number and value of those that do.
         self._more: dict[str, dict[int, Any]] = {}
         self._image_more: dict[str, dict[int, Any]] = {}
@@ -184,13 +189,11 @@ class Rows:
         if not name:
             self.find("no-class", "the object has no class", record, boxes=1)
             return
-        labels = self._labels
-        number = len(labels["image"])
-        labels["image"].append(image)
-        labels["name"].append(clean(name))
-        for side, value in zip(BOX, box, strict=True):
-            labels[side].append(value)
-        labels["record"].append(clean(record))
+        number = len(self._rows)
+        self._rows.append(image)
+        self._names.append(sys.intern(clean(name)))
+        self._boxes.extend(math.nan if side is None else side for side in box)
+        self._records.append(clean(record))
         for column, value in columns.items():
             if value is None or value == {}:
                 continue
@@ -232,7 +235,7 @@ class Rows:
             class_info: as in `Dataset`.
             info: as in `Dataset`.
         """
-        boxes = bool(self._labels["image"])
+        boxes = bool(self._rows)
         self._report_absent()
         if self._tags and (boxes or task == "detect"):
             self._keep_tags()
@@ -241,21 +244,23 @@ class Rows:
                 self.label(image, name, (None,) * 4, record, **more)
         images = self._image_table()
         detect = boxes or (not self._tags and task is None) or task == "detect"
-        found = [*names, *sorted(set(self._labels["name"]) - set(names))]
+        found = [*names, *sorted(set(self._names) - set(names))]
         ids = {name: number for number, name in enumerate(found)}
-        count = len(self._labels["image"])
+        count = len(self._rows)
         columns: dict[str, Any] = {
             column: [values.get(row) for row in range(count)]
             for column, values in self._more.items()
         }
-        columns |= {column: self._labels[column] for column in ("image", "record")}
-        for side in BOX:
-            columns[side] = pl.Series(side, self._labels[side], pl.Float64, strict=False)
-        columns["class_id"] = [ids[name] for name in self._labels["name"]]
+        columns |= {"image": np.array(self._rows, np.uint32), "record": self._records}
+        sides = np.array(self._boxes, np.float64).reshape(-1, 4)
+        columns |= {side: pl.Series(sides[:, place]) for place, side in enumerate(BOX)}
+        columns["class_id"] = np.array([ids[name] for name in self._names], np.int32)
         labels = pl.DataFrame(columns, strict=False, infer_schema_length=None)
         if detect:
             labels, faults = tidy_boxes(labels, images)
             self.findings += faults
+        else:
+            labels = labels.with_columns(pl.lit(None, pl.Float64).alias(side) for side in BOX)
         return Dataset(
             images,
             table(labels, LABEL_COLUMNS),

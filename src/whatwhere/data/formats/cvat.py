@@ -218,11 +218,12 @@ class _Reader:
             self.rows.find("bad-box", message, record, boxes=1)
             return
         shapes = [one for one in found if one is not None]
-        box: Box = enclosing([list(one[0]) for one in shapes])
-        given = [number(main.attributes.get(name)) for name in ("xtl", "ytl", "xbr", "ybr")]
-        if main.tag in ("polygon", "mask") and None not in given:
-            # Our own writer's, where the box is not that around the outline.
-            box = tuple(value or 0.0 for value in given)  # type: ignore[assignment]
+        box: Box = shapes[0][0] if len(shapes) == 1 else enclosing([one[0] for one in shapes])
+        if main.tag in ("polygon", "mask"):
+            given = [number(main.attributes.get(name)) for name in ("xtl", "ytl", "xbr", "ybr")]
+            if None not in given:
+                # Our own writer's, where the box is not that around the outline.
+                box = tuple(value or 0.0 for value in given)  # type: ignore[assignment]
         outlines = [points for _, shape in shapes for points in outlines_of(shape)]
         segmentation: Any = outlines or None
         if len(shapes) == 1 and isinstance(shapes[0][1], dict):
