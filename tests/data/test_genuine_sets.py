@@ -197,7 +197,7 @@ def test_the_detections_say_the_same(genuine: Genuine, shared: Path) -> None:
 
 
 def test_a_folder_of_several_formats_lists_them(shared: Path) -> None:
-    with pytest.raises(DataError, match=r"looks like coco .* and csv_boxes .*say which"):
+    with pytest.raises(DataError, match=r"looks like coco .* and csv_boxes .*name one"):
         read(shared / "neon_trees")
 
 
