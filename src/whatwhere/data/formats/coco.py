@@ -19,6 +19,7 @@ import re
 from pathlib import Path
 
 from whatwhere.data.dataset import Dataset
+from whatwhere.data.findings import KEPT_OUT
 from whatwhere.data.formats._coco_read import Reader
 from whatwhere.data.formats._coco_results import read_results
 from whatwhere.data.formats._coco_write import write
@@ -90,6 +91,14 @@ def _files(path: Path) -> list[Path]:
     return []
 
 
+def _passed_over(path: Path) -> list[Path]:
+    """Files with the name of an annotation file that do not seem to be one."""
+    inner = [Path(entry.path) for entry in entries(path / "annotations") if _is_json(entry.name)]
+    named = [file for file in inner if file.name.startswith("instances")]
+    named += [Path(entry.path, _ROBOFLOW) for entry in entries(path) if entry.is_dir()]
+    return [file for file in named if file.is_file() and _kind(file) is None]
+
+
 def _is_json(name: str) -> bool:
     return name.lower().endswith(".json")
 
@@ -133,6 +142,10 @@ def read(path: Path, images: Path | None = None) -> Dataset:
             f"{path} has {len(files)} annotation files of one split: give one of {names}"
         )
     if path.is_dir():
+        for file in _passed_over(path):
+            message = "the file has the name of an annotation file, but is not COCO's JSON"
+            where = relative(file, root)
+            reader.find("damaged-annotation", message, where, "error", KEPT_OUT)
         for file in files:
             points = file.with_name(file.name.replace("instances", "person_keypoints", 1))
             if points != file and points.is_file():

@@ -14,6 +14,7 @@ the names in labels.txt, and all.txt for pictures of no split.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,12 @@ def _is_list(file: Path) -> bool:
 def _lists(path: Path) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".txt" and _is_list(path) else []
-    known = [file for file in _files(path) if file.suffix == ".txt" and _list_split(file)]
-    return [file for file in known if _is_list(file)]
+    return [file for file in _named_lists(path) if _is_list(file)]
+
+
+def _named_lists(folder: Path) -> list[Path]:
+    """Files that have the name of a list."""
+    return [file for file in _files(folder) if file.suffix == ".txt" and _list_split(file)]
 
 
 def _list_split(file: Path) -> str | None:
@@ -123,6 +128,8 @@ def read(path: Path, images: Path | None = None) -> Dataset:
     if lists:
         for file in lists:
             reader.add_list(file)
+        if path.is_dir():
+            reader.passed_over([file for file in _named_lists(path) if file not in lists])
     elif truth is not None:
         reader.add_truth(truth)
     return reader.dataset()
@@ -185,6 +192,13 @@ class _Reader:
             if not there:
                 self.gone.append((record, name))
             self._add(place, there, split, label, record)
+
+    def passed_over(self, files: Sequence[Path]) -> None:
+        """Report files that have the name of a list and something else in them."""
+        for file in files:
+            message = "the file has the name of a list, but not names of pictures and numbers"
+            where = relative(file, self.root)
+            self.findings.append(Finding("damaged-annotation", message, where, "error", KEPT_OUT))
 
     def add_truth(self, file: Path) -> None:
         """The kit's list; picture 7 has its class in line 7."""
