@@ -176,7 +176,12 @@ class _Reader:
         for number, line in enumerate(lines, 1):
             found = _HEADER.fullmatch(line)
             if found is not None:
-                header[found[1]] = _plain(found[2].strip())
+                value = _plain(found[2].strip())
+                header[found[1]] = value
+                if found[1].lower() == "gsd" and str(value) not in ("null", "None", "nan", ""):
+                    if not isinstance(value, int | float) and not _is_float(value):
+                        message = f"gsd is {value[:40]!r}, not a number"
+                        self.find("bad-value", message, f"{where}:{number}", "warning", "kept")
             elif line.strip():
                 self._label(line.split(), row, f"{where}:{number}")
         return json.dumps({"dota": header}, ensure_ascii=False) if header else None
@@ -235,6 +240,10 @@ class _Reader:
             root=str(self.root),
             task="detect",
         )
+
+
+def _is_float(text: str) -> bool:
+    return re.fullmatch(_NUMBER, text) is not None
 
 
 def _plain(text: str) -> Any:

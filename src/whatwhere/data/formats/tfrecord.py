@@ -218,7 +218,7 @@ class _Reader:
             "path": picture,
             "width": width,
             "height": height,
-            "split": own.get("split", split),
+            "split": _checked("split", own.get("split")) or split,
             "group": own.get("group"),
             "id": number,
             "labelled": own.get("labelled"),
