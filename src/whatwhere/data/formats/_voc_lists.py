@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from whatwhere.data.findings import KEPT_OUT, Finding
 from whatwhere.data.formats._files import entries, relative, split_name
 
 _FIRST = ("train", "val", "test")
-_FLAG = re.compile(r"(.+?)\s+(-1|0|1)")
+
+
+def _flagged(line: str) -> str | None:
+    """The name in a line that has 1, 0 or -1 behind it, as lists of one class have."""
+    words = line.rsplit(None, 1)
+    return words[0] if len(words) == 2 and words[1] in ("-1", "0", "1") else None
 
 
 def read_label_map(file: Path) -> list[str]:
@@ -72,7 +76,7 @@ def _is_of_class(file: Path, rows: dict[str, int]) -> bool:
     with file.open(encoding="utf-8-sig", errors="replace") as stream:
         lines = [line.strip() for line in stream.readlines(1 << 16)]
     lines = [line for line in lines if line]
-    return bool(lines) and all(_FLAG.fullmatch(line) and line not in rows for line in lines)
+    return bool(lines) and all(_flagged(line) and line not in rows for line in lines)
 
 
 def _one_list(
@@ -96,8 +100,7 @@ def _one_list(
                 continue
             row = rows.get(stem)
         if row is None:
-            flagged = _FLAG.fullmatch(stem)
-            stem = flagged[1] if flagged else stem
+            stem = _flagged(stem) or stem
             row = rows.get(stem, rows.get(stem.rpartition(".")[0]))
         record = f"{where}:{number}"
         if stem in seen:

@@ -191,7 +191,14 @@ class _Reader:
             column = loaded.header[roles.label]
             message = f"the names in {column!r} are divided by {roles.separator!r}"
             self.find("separator", message, loaded.name, "info")
-        self.parts.append(Part(loaded, roles, split))
+        part = Part(loaded, roles, split)
+        twice = sorted({name for name in part.classes if part.classes.count(name) > 1})
+        for name in twice:
+            message = f"two columns are called {name!r}, they are one class"
+            self.findings.append(
+                Finding("duplicate-class", message, loaded.name, "warning", "merged")
+            )
+        self.parts.append(part)
 
     def dataset(self) -> Dataset:
         single = all(part.single for part in self.parts)
@@ -257,7 +264,8 @@ class _Reader:
             values = (place[0], splits[row], groups[row], labelled[row], extras[row])
             for column, value in zip(self.rows.values(), values, strict=True):
                 column.append(value)
-            for one in found:
+            # Two columns of one name are one class.
+            for one in dict.fromkeys(found):
                 self.labels["image"].append(image)
                 self.labels["class_id"].append(ids[one])
                 self.labels["record"].append(record if single else f"{record}#{one}")
