@@ -16,6 +16,7 @@ from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
 from whatwhere.data.formats._files import add_sizes, inside, is_picture, unique_names
 from whatwhere.data.formats._pictures import Pictures
+from whatwhere.data.tables import BOX, tidy_boxes
 from whatwhere.errors import ImageError, UsageError
 from whatwhere.images import member, read_image, shown_path
 from whatwhere.types import Image
@@ -55,6 +56,23 @@ def some_sizes(
             values[row] = value
         columns.append(pl.Series(name, values, pl.Int32))
     return images.with_columns(columns), findings
+
+
+def tidy_some_boxes(
+    labels: pl.DataFrame, images: pl.DataFrame
+) -> tuple[pl.DataFrame, list[Finding]]:
+    """As `tidy_boxes`, but a label without any side of a box stays: it is the whole picture's.
+
+    Args:
+        labels: with the columns of boxes.
+        images: the pictures.
+    """
+    columns = labels.columns
+    labels = labels.with_row_index("row")
+    whole = pl.all_horizontal(pl.col(name).is_null() for name in BOX)
+    tidy, findings = tidy_boxes(labels.filter(~whole), images)
+    parts = [part.select("row", *columns) for part in (tidy, labels.filter(whole))]
+    return pl.concat(parts, how="vertical_relaxed").sort("row").drop("row"), findings
 
 
 def peek(folder: Path | str, count: int) -> list[os.DirEntry[str]]:

@@ -17,11 +17,17 @@ import polars as pl
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
-from whatwhere.data.formats._class_sets import Places, missing_images, own_file, read_text
+from whatwhere.data.formats._class_sets import (
+    Places,
+    missing_images,
+    own_file,
+    read_text,
+    tidy_some_boxes,
+)
 from whatwhere.data.formats._files import head, unique_names
 from whatwhere.data.formats._frames import ARROW, PARQUET, is_frame, read_frame, write_frame
 from whatwhere.data.formats._pictures import Pictures
-from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, SCHEMA_VERSION, tidy_boxes
+from whatwhere.data.tables import BOX, IMAGE_COLUMNS, LABEL_COLUMNS, SCHEMA_VERSION
 from whatwhere.errors import DataError, UsageError
 from whatwhere.images import member, write_atomic
 from whatwhere.types import TASKS as EVERY_TASK
@@ -252,13 +258,9 @@ def _boxes(
 ) -> pl.DataFrame:
     if task != "detect":
         return labels.with_columns(pl.lit(None, pl.Float32).alias(name) for name in BOX)
-    # A label of the whole picture in a set of boxes has none; half a box is a fault.
-    labels = labels.with_row_index("row")
-    whole = pl.all_horizontal(pl.col(name).is_null() for name in BOX)
-    tidy, faults = tidy_boxes(labels.filter(~whole), images)
+    tidy, faults = tidy_some_boxes(labels, images)
     findings += faults
-    parts = [part.select("row", *LABEL_COLUMNS) for part in (tidy, labels.filter(whole))]
-    return pl.concat(parts, how="vertical_relaxed").sort("row").drop("row")
+    return tidy
 
 
 def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
