@@ -68,6 +68,24 @@ def test_annotations_may_lie_deeper_and_name_no_suffix(tmp_path: Path) -> None:
     assert dataset.relative_paths()[1] == "JPEGImages/train/n01/n01_2.png"
 
 
+def test_pictures_of_another_folder_are_no_background(tmp_path: Path) -> None:
+    make(tmp_path / "set", dict.fromkeys("abc", thing()))
+    (tmp_path / "set" / "Annotations" / "c.xml").unlink()
+    pictures = (tmp_path / "set" / "JPEGImages").rename(tmp_path / "elsewhere")
+    dataset = read(tmp_path / "set", images=pictures)
+    assert found(dataset) == [("missing-annotation", str(pictures))]
+    assert len(dataset) == 2
+
+
+def test_class_names_of_a_label_map(tmp_path: Path) -> None:
+    make(tmp_path, {"a": thing()})
+    text = (
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\n#1:::\nbackground:::\na:b:::\ncat\n"
+    )
+    (tmp_path / "labelmap.txt").write_text(text)
+    assert list(read(tmp_path).names) == ["#1", "background", "a:b", "cat"]
+
+
 def test_two_annotations_of_one_picture(tmp_path: Path) -> None:
     make(tmp_path, {"a": thing()})
     text = (tmp_path / "Annotations" / "a.xml").read_text()

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from whatwhere.data.formats._files import (
     entries,
-    folders_below,
     head,
     is_picture,
     relative,
@@ -26,6 +25,7 @@ LOOKS_FOR = (
 _ANNOTATIONS = ("Annotations", "annotations")
 _PICTURES = ("JPEGImages", "images", "Images", "Data")
 _DEEPEST = 5
+_BROADEST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def find_layout(path: Path, images: Path | None = None) -> Layout | None:
 
 def _kit_roots(path: Path) -> Iterator[tuple[Path, Path]]:
     """Folders that have a folder of annotations, with that folder."""
-    for folder in folders_below(path, 3):
+    for folder in _near(path):
         names = {entry.name for entry in entries(folder)}
         for name in _ANNOTATIONS:
             if name not in names:
@@ -108,6 +108,15 @@ def _kit_roots(path: Path) -> Iterator[tuple[Path, Path]]:
             if first and ("JPEGImages" in names or any(map(_is_voc, first))):
                 yield folder, folder / name
             break
+
+
+def _near(path: Path) -> Iterator[Path]:
+    """The folder and those below it, three levels deep, but not all of a thousand classes."""
+    level = [path]
+    for _ in range(4):
+        yield from level
+        level = [Path(entry.path) for one in level for entry in entries(one) if entry.is_dir()]
+        level = level[:_BROADEST]
 
 
 def _beside(path: Path, images: Path | None) -> Layout | None:
@@ -156,6 +165,7 @@ class Found:
     """
 
     def __init__(self, folder: Path, deep: bool = True) -> None:
+        self.folder = folder
         self.by_path: dict[str, str] = {}
         self.by_stem: dict[str, str | None] = {}
         self.exact: dict[str, str] = {}

@@ -17,16 +17,17 @@ def _flagged(line: str) -> str | None:
 
 
 def read_label_map(file: Path) -> list[str]:
-    """Class names in the order of a labelmap.txt, "background" left out."""
+    """Class names in the order of a labelmap.txt."""
     listed: dict[str, None] = {}
     if file.is_file():
         for line in file.read_text("utf-8-sig", "replace").splitlines():
             # CVAT: label:color_rgb:parts:actions; a name may have colons itself.
-            name = line.strip()
-            parts = name.rsplit(":", 3)
-            if len(parts) == 4:
-                name = parts[0].strip()
-            if name and not line.startswith("#") and name != "background":
+            parts = line.rsplit(":", 3)
+            name = (parts[0] if len(parts) == 4 else line).strip()
+            # CVAT gives the background, which is no class, a colour.
+            if name == "background" and len(parts) == 4 and parts[1]:
+                continue
+            if name and not line.startswith("# label:"):
                 listed[name] = None
     return list(listed)
 

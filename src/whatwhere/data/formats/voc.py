@@ -116,6 +116,11 @@ class _Reader:
             frames.append(self._boxes(self.parser.take()))
         if part.own:
             self._strays(part, pictures, failed)
+        elif len(part.files) > 1:
+            count = len(set(pictures.by_path.values()) - self.rows.keys() - failed)
+            if count:
+                message = f"{count} pictures of the folder have no annotation"
+                self.find("missing-annotation", message, str(part.pictures), "info", "left out")
         frames.append(self._boxes(self.parser.take()))
         return frames
 

@@ -102,6 +102,12 @@ class _Reader:
             self._source(split, name)
         if not self.layout.sources:
             self._below(str(self.root), None, True)
+        if self.elsewhere is not None:
+            count = len(self.elsewhere.by_path) - len(self.splits)
+            if count > 0:
+                message = f"{count} pictures of the folder have no label file"
+                where = str(self.elsewhere.folder)
+                self.find("missing-labels", message, where, "info", "left out")
         self._say_doubles()
         self._say_absent()
         pictures = list(self.splits)
