@@ -76,7 +76,8 @@ def _tables(path: Path) -> list[tuple[Path, str]]:
 
 def _seen(file: Path, root: Path) -> str | None:
     sample = sample_of(file, root)
-    if sample is None:
+    # Open Images' list of pictures has nothing to say of classes.
+    if sample is None or {"ImageID", "Subset", "OriginalURL"} <= set(sample.header):
         return None
     try:
         roles = roles_of(sample)
