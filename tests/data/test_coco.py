@@ -108,7 +108,7 @@ def test_scores_are_kept_and_called_a_models(loading: str, tmp_path: Path) -> No
         ({"image_id": 9}, "unknown-image"),
         ({"image_id": None}, "unknown-image"),
         ({"category_id": 4}, "unknown-class"),
-        ({"bbox": None}, "bad-box"),
+        ({"bbox": None, "segmentation": []}, "bad-box"),
         ({"bbox": []}, "bad-box"),
         ({"bbox": [1, 2, 3]}, "bad-box"),
         ({"bbox": [1, 2, 3, None]}, "bad-box"),
@@ -284,7 +284,7 @@ def test_files_that_are_not_understood(text: str, word: str, tmp_path: Path) -> 
 
 def test_a_json_file_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"version": "5.0", "shapes": []}')
-    with pytest.raises(DataError, match="looked for"):
+    with pytest.raises(DataError, match="not a data set"):
         read(tmp_path / "labels.json")
 
 

@@ -208,7 +208,9 @@ def test_nothing_is_lost_and_nothing_invented(
         assert len(tables[name]) == len(content[name])
         for position, (row, record) in enumerate(zip(tables[name], content[name], strict=True)):
             if f"w.json#{name}[{position}]" not in bad:
-                assert rebuilt(row) == wanted(record)
+                # Without a box, there is one around the outline.
+                derived = {} if record.get("bbox") else {"x": None}
+                assert rebuilt(row | derived) == wanted(record)
 
 
 def rebuilt(row: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import polars as pl
 
 from whatwhere.data.findings import Finding
 from whatwhere.data.formats._coco_scan import Part
+from whatwhere.data.formats._coco_shapes import box_of
 
 INTEGER, NUMBER, FLAG, TEXT, JSON = "integer", "number", "flag", "text", "json"
 
@@ -181,17 +182,19 @@ def label_rows(where: str, name: str) -> Callable[[pl.DataFrame, Sequence[int]],
 
 
 def _boxes(frame: pl.DataFrame) -> pl.DataFrame:
-    """The four numbers of each box; `bbox` stays where there are not four."""
+    """The four numbers of each box, or around its outline; `bbox` stays where there are none."""
     parts = frame["bbox"].str.strip_prefix("[").str.strip_suffix("]").str.splitn(",", 4)
     frame = frame.hstack(parts.struct.rename_fields(list("xywh")).struct.unnest())
     four = [pl.col(name).str.strip_chars(" \t\r\n") for name in "xywh"]
     frame = frame.with_columns(one.cast(pl.Float64, strict=False) for one in four)
     good = pl.all_horizontal(pl.col(name).is_not_null() for name in "xywh")
-    odd = frame.select((pl.col("bbox").is_not_null() & ~good).arg_true()).to_series().to_list()
+    shown = pl.col("bbox").is_not_null() | pl.col("segmentation").is_not_null()
+    odd = frame.select((shown & ~good).arg_true()).to_series().to_list()
     if odd:
         columns = {name: frame[name].to_list() for name in "xywh"}
         for row in odd:
-            values = _four(frame["bbox"][row])
+            text, outline = frame["bbox"][row], frame["segmentation"][row]
+            values = box_of(outline) if text is None else _four(text)
             for place, name in enumerate("xywh"):
                 columns[name][row] = values[place] if values else None
         frame = frame.with_columns(

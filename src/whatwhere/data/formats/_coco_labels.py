@@ -73,7 +73,7 @@ def label_texts(labels: pl.DataFrame, images: pl.Series, categories: Sequence[in
     add("segmentation", pl.col("segmentation").fill_null("[]"))
     if given("keypoints"):
         add("keypoints", pl.col("keypoints").fill_null("[]"))
-        add("num_keypoints", _visible(frame["keypoints"]))
+        add("num_keypoints", _visible(frame["keypoints"], frame["extra"]))
     if given("attributes"):
         add("attributes", pl.col("attributes").fill_null("{}"))
     if given("score"):
@@ -115,8 +115,13 @@ def _boxes(labels: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _visible(keypoints: pl.Series) -> pl.Expr:
-    counts = [
-        0 if text is None else sum(1 for one in json.loads(text)[2::3] if one) for text in keypoints
-    ]
+def _visible(keypoints: pl.Series, extras: pl.Series) -> pl.Expr:
+    """The number of key points, as it was said or else as it is."""
+    counts = []
+    for text, extra in zip(keypoints, extras, strict=True):
+        count = 0 if text is None else sum(1 for one in json.loads(text)[2::3] if one)
+        if extra is not None and '"num_keypoints"' in extra:
+            known = json.loads(extra).get("coco", {}).get("num_keypoints")
+            count = known if isinstance(known, int) else count
+        counts.append(count)
     return pl.lit(pl.Series(counts, dtype=pl.Int64)).cast(pl.String)

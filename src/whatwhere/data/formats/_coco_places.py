@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -72,7 +73,8 @@ class Places:
                 bases.append(folder)
                 if len(bases) > _MOST_FOLDERS:
                     break
-        return [base for base in dict.fromkeys(bases) if base.is_dir()]
+        # A name can be too long for the file system; then there is no such folder.
+        return [base for base in dict.fromkeys(bases) if os.path.isdir(base)]  # noqa: PTH112
 
     def _list(self, folder: str) -> set[str]:
         if folder not in self.listed:

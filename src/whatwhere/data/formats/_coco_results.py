@@ -32,7 +32,8 @@ def read_results(path: Path, root: Path, truths: Sequence[Path], images: Path | 
     where = relative(path, root)
     frame, findings = load_results(path, where)
     wanted = set(frame["image_id"].drop_nulls())
-    fitting = [one for one in truths if wanted <= set(load(one, one.name).images["id"])]
+    known = {file: len(wanted & set(load(file, file.name).images["id"])) for file in truths}
+    fitting = [file for file, count in known.items() if count == max(known.values()) and count]
     if len(fitting) > 1:
         names = ", ".join(file.name for file in fitting)
         raise DataError(f"{path} may be results on any of {names}: keep one of them beside it")
