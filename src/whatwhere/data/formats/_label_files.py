@@ -114,9 +114,9 @@ def with_sizes(
     Pictures in `missing` have been reported already, so they give no second finding.
     """
     frame = table(images, IMAGE_COLUMNS)
-    there = [path not in missing for path in frame["path"]]
+    there = pl.Series([path not in missing for path in frame["path"]], dtype=pl.Boolean)
     rows = pl.Series("row", range(frame.height), pl.UInt32)
-    known, findings = add_sizes(frame.with_columns(row=rows).filter(pl.Series(there)), root)
+    known, findings = add_sizes(frame.with_columns(row=rows).filter(there), root)
     widths, heights = frame["width"].to_list(), frame["height"].to_list()
     for row, width, height in known.select("row", "width", "height").iter_rows():
         widths[row], heights[row] = width, height

@@ -51,9 +51,32 @@ def read_table(file: Path, where: str, findings: list[Finding]) -> pl.DataFrame:
         *(pl.lit(None, pl.Float64).alias(one) for one in SIDES if one not in frame.columns),
         *(pl.lit(None, pl.Int8).alias(one) for one in FLAGS if one not in frame.columns),
     )
+    frame = _confident(frame, set(SIDES) <= set(names), where, findings)
     bad = frame.filter(pl.col("ImageID").is_null())
     report(findings, "bad-record", "the row has no ImageID", where, bad["line"].to_list())
     return frame.filter(pl.col("ImageID").is_not_null())
+
+
+def _confident(
+    frame: pl.DataFrame, boxes: bool, where: str, findings: list[Finding]
+) -> pl.DataFrame:
+    """Without a Confidence that is no number from 0 to 1.
+
+    Of a box nothing else depends on it; of a whole picture it is all that the row says.
+    """
+    text = pl.col("Confidence").str.strip_chars()
+    number = text.cast(pl.Float64, strict=False)
+    bad = (text != "") & ~((number >= 0) & (number <= 1)).fill_null(False)
+    found = frame.select("line", "Confidence").filter(bad.fill_null(False))
+    for line, value in found.head(_MOST).iter_rows():
+        message = f"Confidence is {value[:40]!r}, not a number from 0 to 1"
+        place, action = f"{where}:{line}", "kept" if boxes else KEPT_OUT
+        findings.append(Finding("bad-value", message, place, "error", action, int(not boxes)))
+    rest = found["line"].to_list()[_MOST:]
+    if not boxes:
+        report(findings, "bad-value", "Confidence is no number from 0 to 1", where, rest)
+        return frame.filter(~bad.fill_null(False))
+    return frame.with_columns(pl.when(~bad.fill_null(False)).then("Confidence").alias("Confidence"))
 
 
 def report(

@@ -178,10 +178,9 @@ class _Reader:
             if found is not None:
                 value = _plain(found[2].strip())
                 header[found[1]] = value
-                if found[1].lower() == "gsd" and str(value) not in ("null", "None", "nan", ""):
-                    if not isinstance(value, int | float) and not _is_float(value):
-                        message = f"gsd is {value[:40]!r}, not a number"
-                        self.find("bad-value", message, f"{where}:{number}", "warning", "kept")
+                if found[1].lower() == "gsd" and not _is_gsd(value):
+                    message = f"gsd is {value[:40]!r}, not a number"
+                    self.find("bad-value", message, f"{where}:{number}", "warning", "kept")
             elif line.strip():
                 self._label(line.split(), row, f"{where}:{number}")
         return json.dumps({"dota": header}, ensure_ascii=False) if header else None
@@ -242,8 +241,11 @@ class _Reader:
         )
 
 
-def _is_float(text: str) -> bool:
-    return re.fullmatch(_NUMBER, text) is not None
+def _is_gsd(value: Any) -> bool:
+    """Metres a pixel, or one of the words for "not known"."""
+    if not isinstance(value, str):
+        return True
+    return value in ("", "null", "None", "nan") or re.fullmatch(_NUMBER, value) is not None
 
 
 def _plain(text: str) -> Any:

@@ -241,7 +241,7 @@ class _Reader:
             paths.append(None if kept is None or outside else str(kept))
         looked = ", ".join(relative(one, self.root) for one in self.looked)
         keeps = self.task != "detect"
-        if not keeps and missing and len(missing) == found.height:
+        if not keeps and missing and not any(paths):
             raise DataError(
                 f"{self.root} has boxes in fractions of pictures, but none of"
                 f" {found.height} pictures is on disk, such as {missing[0][0]} (looked in"
