@@ -30,6 +30,7 @@ from whatwhere.data.formats._class_sets import (
     read_text,
     some_sizes,
 )
+from whatwhere.data.formats._csv_columns import columns_of
 from whatwhere.data.formats._csv_labels_write import natural, write
 from whatwhere.data.formats._files import entries, split_name
 from whatwhere.data.formats._label_columns import (
@@ -69,7 +70,13 @@ def _tables(path: Path) -> list[tuple[Path, str]]:
     for file in files:
         # Hugging Face's table, and our own two.
         other = file.stem.lower() == "metadata" or (own and file.stem in ("images", "labels"))
-        if not other and is_table(file) and (seen := _seen(file, root)):
+        # A table of boxes has a format of its own.
+        if (
+            not other
+            and is_table(file)
+            and columns_of(file) is None
+            and (seen := _seen(file, root))
+        ):
             found.append((file, seen))
     return found
 
