@@ -42,6 +42,7 @@ def need_rasterio() -> Any:
     """
     try:
         import rasterio
+        import rasterio._err
         import rasterio.warp
     except ImportError:
         raise MissingExtraError("geo", "Boxes by places on Earth") from None
@@ -93,16 +94,18 @@ class Place:
         """Longitude and latitude of points (N, 2) in pixels; not finite where there is none."""
         a, b, c, d, e, f = self.transform
         columns, rows = pixels[:, 0], pixels[:, 1]
-        xs, ys = a * columns + b * rows + c, d * columns + e * rows + f
+        with np.errstate(invalid="ignore", over="ignore"):
+            xs, ys = a * columns + b * rows + c, d * columns + e * rows + f
         return reproject(np.stack([xs, ys], axis=1), self.crs, WGS84)
 
     def to_pixels(self, points: NDArray[np.float64], crs: str) -> NDArray[np.float64]:
         """Columns and rows of points (N, 2) that are in another reference system."""
         a, b, c, d, e, f = self.transform
         found = reproject(points, crs, self.crs)
-        xs, ys = found[:, 0] - c, found[:, 1] - f
         scale = a * e - b * d
-        return np.stack([(e * xs - b * ys) / scale, (a * ys - d * xs) / scale], axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            xs, ys = found[:, 0] - c, found[:, 1] - f
+            return np.stack([(e * xs - b * ys) / scale, (a * ys - d * xs) / scale], axis=1)
 
 
 def reproject(points: NDArray[np.float64], source: str, target: str) -> NDArray[np.float64]:
@@ -112,8 +115,13 @@ def reproject(points: NDArray[np.float64], source: str, target: str) -> NDArray[
     rasterio = need_rasterio()
     try:
         xs, ys = rasterio.warp.transform(source, target, points[:, 0], points[:, 1])
-    except (rasterio.errors.RasterioError, rasterio.errors.CRSError, ValueError):
-        return np.full(points.shape, np.nan)
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError, ValueError):
+        if len(points) == 1:
+            return np.full(points.shape, np.nan)
+        # One point outside of the projection's domain stops all of them.
+        half = len(points) // 2
+        parts = [reproject(part, source, target) for part in (points[:half], points[half:])]
+        return np.concatenate(parts)
     return np.stack([np.asarray(xs, np.float64), np.asarray(ys, np.float64)], axis=1)
 
 

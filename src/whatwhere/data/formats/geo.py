@@ -4,7 +4,8 @@ Source: RFC 7946, with the member "crs" of the GeoJSON of 2008 in reading. A fea
 polygon becomes an outline in pixels and the box around it. It belongs to the picture that
 its property `image` names, else to each picture in which its middle lies. Our own writer
 also keeps the box in pixels; it counts as long as it agrees with the polygon, so that a
-round trip is exact; through the polygon alone it is good to a thousandth of a pixel.
+round trip is exact; through the polygon alone it is good to a thousandth of a pixel, or
+to a hundredth where the reference systems differ in their datum.
 
 A CSV of boxes in pixels beside GeoTIFFs is read, too, if it is asked for by format="geo".
 """
