@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 from hypothesis import event, given, settings
 
-from whatwhere.data.formats import _coco_rows, _coco_scan
+from whatwhere.data.formats import _coco_rows, _coco_scan, _coco_source
 from whatwhere.data.formats._coco_tables import Tables, load
 from whatwhere.errors import DataError
 
@@ -294,14 +294,14 @@ def test_a_mark_of_byte_order_is_skipped(tmp_path: Path) -> None:
 def test_memory_is_bounded_by_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a long file, only a block and a few in work are held, however long it is."""
     longest = 0
-    want = _coco_scan.Source.want
+    want = _coco_source.Source.want
 
-    def noted(source: _coco_scan.Source, count: int) -> None:
+    def noted(source: _coco_source.Source, count: int) -> None:
         nonlocal longest
         want(source, count)
         longest = max(longest, len(source.data))
 
-    monkeypatch.setattr(_coco_scan.Source, "want", noted)
+    monkeypatch.setattr(_coco_source.Source, "want", noted)
     labels = [{"id": n, "image_id": 1, "bbox": [1, 2, 3, 4]} for n in range(5000)]
     text = json.dumps({"images": [], "annotations": labels})
     assert read(text, tmp_path, block=4096).annotations.height == 5000

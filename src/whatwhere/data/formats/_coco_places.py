@@ -42,12 +42,13 @@ class Places:
         plain = ~names.str.contains(r"[/\\\x00]") & (names.str.strip_chars(".") != "")
         paths = pl.select(pl.when(plain).then(pl.concat_str(pl.lit(f"{bases[0]}/"), names)))
         found, there = paths.to_series().to_list(), np.zeros(len(names), np.bool_)
+        texts = names.to_list()
         for base in reversed(bases):
             if self.listed[str(base)]:
                 here = names.is_in(list(self.listed[str(base)])) & plain
                 there |= here.to_numpy()
                 for row in here.arg_true().to_list():
-                    found[row] = f"{base}/{names[row]}"
+                    found[row] = f"{base}/{texts[row]}"
         findings: list[Finding] = []
         for row in (~plain).arg_true().to_list():
             found[row], there[row] = self._deeper(names[row], bases)
