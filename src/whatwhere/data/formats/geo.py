@@ -23,8 +23,9 @@ from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
 from whatwhere.data.formats import csv_boxes
 from whatwhere.data.formats._files import entries, head, is_picture, relative, split_name
+from whatwhere.data.formats._geo_features import Feature, is_box, rings_of
 from whatwhere.data.formats._geo_places import Place, crs_of, need_rasterio
-from whatwhere.data.formats._geo_write import KEPT, OWN, write
+from whatwhere.data.formats._geo_write import OWN, write
 from whatwhere.data.formats._outlines import enclosing, outlines_of
 from whatwhere.data.formats._rows import Rows, dumps
 from whatwhere.data.formats._values import index, load_json, number, text, whole
@@ -154,8 +155,8 @@ class _Reader:
             )
         own = content.get(OWN)
         self._own(own if isinstance(own, dict) else {}, file, where)
-        by_row: dict[int, list[_Feature]] = {}
-        free: list[_Feature] = []
+        by_row: dict[int, list[Feature]] = {}
+        free: list[Feature] = []
         for place, one in enumerate(features):
             feature = self._feature(one, f"{where}#{place}")
             if feature is None:
@@ -228,14 +229,14 @@ class _Reader:
         self.rows.image_columns(row, extra=extra | (_kept(real) if real else {}), **columns)
         return row
 
-    def _feature(self, one: Any, record: str) -> _Feature | None:
+    def _feature(self, one: Any, record: str) -> Feature | None:
         if not isinstance(one, dict) or one.get("type") != "Feature":
             self.rows.find("bad-record", "the record is no GeoJSON feature", record, boxes=1)
             return None
         properties = one.get("properties")
         properties = dict(properties) if isinstance(properties, dict) else {}
         name = next((found for key in _NAMES if (found := text(properties.get(key)))), None)
-        rings = _rings(one.get("geometry"))
+        rings = rings_of(one.get("geometry"))
         if rings is None and one.get("geometry") is not None:
             kind = one["geometry"].get("type") if isinstance(one["geometry"], dict) else None
             fault = "bad-box" if kind in ("Polygon", "MultiPolygon") else "no-box"
@@ -248,10 +249,10 @@ class _Reader:
                 del properties[key]
                 break
         image = text(properties.pop("image", None))
-        return _Feature(name, image, rings, properties, record)
+        return Feature(name, image, rings, properties, record)
 
     def _locate(
-        self, features: list[_Feature], crs: str, file: Path, by_row: dict[int, list[_Feature]]
+        self, features: list[Feature], crs: str, file: Path, by_row: dict[int, list[Feature]]
     ) -> None:
         """Give features without a picture to those in which their middle lies."""
         for folder in [*self.rows.places.folders, *([] if self.rows.named else [file.parent])]:
@@ -278,7 +279,7 @@ class _Reader:
             message = "the feature names no picture and lies in none of them"
             self.rows.find("unknown-image", message, features[lost].record, boxes=1)
 
-    def _labels(self, row: int, features: list[_Feature], crs: str) -> None:
+    def _labels(self, row: int, features: list[Feature], crs: str) -> None:
         place = self.places[row]
         recorded = self.recorded.get(row)
         trusted = recorded is not None and self._unchanged(row, *recorded)
@@ -301,7 +302,7 @@ class _Reader:
         now = self.rows.size(row) if self.rows.is_absent(row) else self.rows.probe(row)
         return self.places[row] == place and now == size
 
-    def _label(self, row: int, one: _Feature, outlines: list[list[float]], trusted: bool) -> None:
+    def _label(self, row: int, one: Feature, outlines: list[list[float]], trusted: bool) -> None:
         given, left = one.kept(), one.properties
         values = [number(side) for side in given.pop("box", [])]
         recorded = tuple(side for side in values if side is not None)
@@ -317,7 +318,7 @@ class _Reader:
         if box is None and around is not None:
             box = around
             given.pop("area", None)
-            if len(outlines) > 1 or not _is_box(outlines[0], around):
+            if len(outlines) > 1 or not is_box(outlines[0], around):
                 given["segmentation"] = outlines
         if box is None:
             message = "the feature has no place in the picture: the picture is not georeferenced"
@@ -330,86 +331,3 @@ class _Reader:
 
     def dataset(self) -> Dataset:
         return self.rows.dataset(list(self.names), task="detect")
-
-
-class _Feature:
-    """A feature: class, picture, rings of coordinates (N, 2), other properties."""
-
-    def __init__(
-        self,
-        name: str | None,
-        image: str | None,
-        rings: list[NDArray[np.float64]] | None,
-        properties: dict[str, Any],
-        record: str,
-    ) -> None:
-        self.name, self.image, self.rings = name, image, rings
-        self.properties, self.record, self.copied = properties, record, False
-
-    def copy(self) -> _Feature:
-        """The same for another picture."""
-        found = _Feature(self.name, self.image, self.rings, dict(self.properties), self.record)
-        found.copied = True
-        return found
-
-    def middle(self) -> list[float]:
-        """The middle of the box around it."""
-        points = np.concatenate(self.rings or [])
-        low, high = points.min(axis=0), points.max(axis=0)
-        middle: list[float] = ((low + high) / 2).tolist()
-        return middle
-
-    def kept(self) -> dict[str, Any]:
-        """Columns among the properties, which lose them."""
-        found: dict[str, Any] = {}
-        for key, kind in KEPT.items():
-            value = self.properties.get(key)
-            if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-                found[key] = self.properties.pop(key)
-        if found.get("score") is not None and not 0 <= found["score"] <= 1:
-            self.properties["score"] = found.pop("score")
-        if found.get("iscrowd"):
-            found.setdefault("ignore", True)
-        return found
-
-
-def _rings(geometry: Any) -> list[NDArray[np.float64]] | None:
-    """The outer rings of a polygon or more, each without its repeated last point."""
-    if not isinstance(geometry, dict):
-        return None
-    parts = geometry.get("coordinates")
-    if geometry.get("type") == "Polygon":
-        parts = [parts]
-    elif geometry.get("type") != "MultiPolygon":
-        return None
-    found = []
-    for part in parts if isinstance(parts, list) else []:
-        ring = part[0] if isinstance(part, list) and part else None
-        if not isinstance(ring, list) or len(ring) < 3:
-            return None
-        points = [
-            [number(value) for value in point[:2]] if isinstance(point, list) else []
-            for point in ring
-        ]
-        if any(len(point) != 2 or None in point for point in points):
-            return None
-        values = np.array(points, np.float64)
-        found.append(values[:-1] if (values[0] == values[-1]).all() and len(values) > 3 else values)
-    return found or None
-
-
-def _is_box(outline: list[float], box: tuple[float, ...]) -> bool:
-    """Whether the outline is, to a hundredth of a pixel, the box itself."""
-    if len(outline) != 8:
-        return False
-    x1, y1, x2, y2 = box
-    sides = [(abs(x - x1) < 0.01, abs(y - y1) < 0.01) for x, y in _pairs(outline)]
-    near = [
-        min(abs(x - x1), abs(x - x2)) < 0.01 and min(abs(y - y1), abs(y - y2)) < 0.01
-        for x, y in _pairs(outline)
-    ]
-    return all(near) and len(set(sides)) == 4
-
-
-def _pairs(outline: list[float]) -> list[tuple[float, float]]:
-    return list(zip(outline[0::2], outline[1::2], strict=True))
