@@ -121,6 +121,16 @@ def test_faults_are_named_by_line(tmp_path: Path) -> None:
     assert (dataset.labels.height, dataset.kept_out) == (3, 4)
 
 
+def test_the_file_itself_has_the_same_classes(tmp_path: Path) -> None:
+    make(tmp_path, "1,1,11,6,20,10,1,2,1\n")
+    gt = tmp_path / "train" / "walk" / "gt"
+    (gt / "labels.txt").write_text("big dog\nant\n")
+    frames = tmp_path / "train" / "walk" / "img1"
+    for dataset in (read(tmp_path), read(gt / "gt.txt", images=frames)):
+        assert list(dataset.names) == ["big dog", "ant"]
+        assert facts(dataset) == [("ant", False, [10, 5, 30, 15], "1")]
+
+
 def test_tracks_that_are_no_numbers_are_numbered(tmp_path: Path) -> None:
     dataset = read(make(tmp_path / "one", "1,1,11,6,20,10,1,1,1\n2,2,11,6,20,10,1,1,1\n"))
     labels = dataset.labels.with_columns(pl.Series("track", ["left", "1"]))

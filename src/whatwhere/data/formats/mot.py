@@ -25,6 +25,7 @@ import polars as pl
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
+from whatwhere.data.formats._class_sets import name_in
 from whatwhere.data.formats._files import entries, folders_below, head, inside, relative, split_name
 from whatwhere.data.formats._label_files import read_lines, report_missing, with_sizes
 from whatwhere.data.formats._mot_parts import (
@@ -193,11 +194,11 @@ class _Reader:
         self, frame: pl.DataFrame, first: dict[int, int], sequence: _Sequence
     ) -> pl.DataFrame:
         """The rows of a file as labels, with the class by name."""
-        file = sequence.folder / "gt" / "labels.txt"
+        file = sequence.file.parent / "labels.txt"
         listed: list[str] = []
-        if file.is_file():
+        if sequence.kind == "gt" and file.is_file():
             lines = read_lines(file, relative(file, self.root), self.findings) or []
-            listed = [line.strip() or f"class {at}" for at, line in enumerate(lines, 1)]
+            listed = [name_in(line) or f"class {at}" for at, line in enumerate(lines, 1)]
             while listed and not lines[len(listed) - 1].strip():
                 listed.pop()
             self.names |= dict.fromkeys(listed)

@@ -273,7 +273,6 @@ class _Reader:
         if not self.pictures:
             # What stands for exports that keep labels and pictures of a split together.
             bases += [self.root / name / "data" for name in names]
-            bases += [self.root.parent / "data"] if self.root.name == "labels" else []
         folders = [base / name for base in bases for name in names]
         folders = [one for one in (*folders, *bases) if inside(one.parent, one.name) == one]
         inner = self.pictures or self.root
