@@ -158,7 +158,7 @@ def test_faults_of_lists(tmp_path: Path) -> None:
 def test_lists_without_classes_are_not_taken(tmp_path: Path) -> None:
     pictures(tmp_path, 1)
     text(tmp_path / "val.txt", "ILSVRC2012_val_00000001.JPEG\n")
-    with pytest.raises(DataError, match="looked for"):
+    with pytest.raises(DataError, match="not a data set of a known format"):
         read(tmp_path)
     with pytest.raises(DataError, match="has no list of pictures and classes"):
         read(tmp_path, format="imagenet_val")

@@ -20,6 +20,7 @@ from whatwhere.data.formats._cityscapes_parts import (
     meaning,
     person_meaning,
 )
+from whatwhere.data.formats._class_sets import names_text
 from whatwhere.data.formats._files import add_sizes, unique_names
 from whatwhere.data.formats._label_files import folder_name, number_text
 from whatwhere.data.formats._pictures import Pictures
@@ -59,7 +60,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             content.setdefault(section, []).append(writer.one(at))
         file = folder / kind / places[row] / f"{stems[row]}{ENDINGS[kind]}.json"
         write_atomic(file, json.dumps(content, ensure_ascii=False))
-    write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.names))
+    write_atomic(folder / "classes.txt", names_text(dataset.names))
     for column, count in writer.lost.items():
         if count:
             message = f"{kind} has no place for the {column!r} of {count} labels"

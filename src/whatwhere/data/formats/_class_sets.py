@@ -120,17 +120,20 @@ def _line(name: str) -> str:
     return json.dumps(name) if odd else name
 
 
+def name_in(line: str) -> str:
+    """The class name in a line of `names_text`."""
+    name = line.strip()
+    if not name.startswith('"'):
+        return name
+    try:
+        return str(json.loads(name))
+    except (ValueError, RecursionError):
+        return name
+
+
 def names_of(text: str) -> list[str] | None:
     """The class names of a list, one a line; None if a name is empty or there twice."""
-    names = []
-    for line in lines_of(text):
-        name = line.strip()
-        if name.startswith('"'):
-            try:
-                name = json.loads(name)
-            except ValueError:
-                name = line.strip()
-        names.append(str(name))
+    names = [name_in(line) for line in lines_of(text)]
     if not names or len(set(names)) < len(names) or not all(name.strip() for name in names):
         return None
     return names

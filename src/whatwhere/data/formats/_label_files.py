@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from whatwhere.data.findings import KEPT_OUT, Finding
+from whatwhere.data.formats._class_sets import name_in
 from whatwhere.data.formats._files import add_sizes, entries, inside, is_picture, relative
 from whatwhere.data.tables import IMAGE_COLUMNS, table
 from whatwhere.errors import UsageError
@@ -157,14 +158,14 @@ def words_of(names: Sequence[str], space: str) -> list[str]:
 
 
 def class_order(file: Path, root: Path, space: str, findings: list[Finding]) -> dict[str, str]:
-    """Class name of each word, in the order of a list of names, one a line.
+    """Class name of each word, in the order of a list of names, one a line (`names_text`).
 
     Empty where there is no such file: it is our addition, to keep order and spaces.
     """
     if not file.is_file():
         return {}
     lines = read_lines(file, relative(file, root), findings) or []
-    names = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    names = list(dict.fromkeys(name_in(line) for line in lines if line.strip()))
     return dict(zip(words_of(names, space), names, strict=True))
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
+from whatwhere.data.formats._class_sets import names_text
 from whatwhere.data.formats._label_files import folder_name, number_text, shortest
 from whatwhere.data.formats._mot_parts import CLASSES
 from whatwhere.data.formats._pictures import Pictures
@@ -53,7 +54,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     labels: dict[str, list[Any]] = dataset.labels.select("class_id", "ignore", "extra").to_dict(
         as_series=False
     )
-    names = "".join(f"{name}\n" for name in dataset.names)
+    names = names_text(dataset.names)
     lost = 0
     for place, rows in rows_of.items():
         rows = [row for row in rows if there[row]]

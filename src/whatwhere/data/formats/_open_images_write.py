@@ -18,6 +18,7 @@ from whatwhere.data.formats._files import add_sizes, unique_names
 from whatwhere.data.formats._label_files import folder_name, shortest
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.tables import BOX
+from whatwhere.errors import UsageError
 from whatwhere.images import write_atomic
 
 SOURCES = {
@@ -38,6 +39,12 @@ IMAGE_SOURCES = {"human": "human", "verified": "verification", "model": "machine
 
 def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`: tables of boxes, labels and pictures for each split, and the classes."""
+    for name in dataset.names:
+        # Everybody's readers take these tables line by line.
+        if len(name.splitlines()) > 1:
+            raise UsageError(
+                f"class {name!r} has a line break, which Open Images has no place for: rename it"
+            )
     images, findings = add_sizes(dataset.images, Path(dataset.root))
     splits = [None if one is None else folder_name(one, "split") for one in images["split"]]
     words = ["" if one is None else "validation" if one == "val" else one for one in splits]

@@ -102,12 +102,17 @@ def _has_labels(path: Path) -> bool:
                     first = data.strip().split(b"\n")[0]
                     if first:
                         seen += 1
-                        if _LINE.fullmatch(first):
+                        if _LINE.fullmatch(first) and _has_fractions(first):
                             return True
                     if seen == 20:
                         break
         level = [Path(e.path) for folder in level for e in entries(folder) if e.is_dir()][:100]
     return False
+
+
+def _has_fractions(line: bytes) -> bool:
+    """Whether what stands behind the class is near 0..1; other formats begin with numbers, too."""
+    return all(abs(float(word)) <= 2 for word in line.split()[1:])
 
 
 def find_layout(path: Path) -> Layout | None:

@@ -24,6 +24,7 @@ import polars as pl
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
+from whatwhere.data.formats._class_sets import names_text
 from whatwhere.data.formats._files import (
     entries,
     folders_below,
@@ -288,7 +289,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             lines.append(f"{text} {words[columns['class_id'][place]]} {level}")
         file = folder / split / "labelTxt" / f"{Path(name).stem}.txt"
         write_atomic(file, "".join(f"{line}\n" for line in lines))
-    write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.names))
+    write_atomic(folder / "classes.txt", names_text(dataset.names))
     if not lost:
         return []
     message = (

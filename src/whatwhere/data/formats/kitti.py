@@ -25,6 +25,7 @@ import polars as pl
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
+from whatwhere.data.formats._class_sets import names_text
 from whatwhere.data.formats._files import (
     entries,
     folders_below,
@@ -325,7 +326,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             lists.setdefault(split, []).append(stem)
     for split, stems in lists.items():
         write_atomic(folder / "ImageSets" / f"{split}.txt", "".join(f"{one}\n" for one in stems))
-    write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in dataset.names))
+    write_atomic(folder / "classes.txt", names_text(dataset.names))
     return []
 
 
