@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ def _csv_rows(
     text = read_text(file, root)
     if text is None:
         raise DataError(f"{file} cannot be read: it must be UTF-8 text inside {root}")
-    rows = csv.reader(text.splitlines(keepends=True), strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] = []
     try:
         start = 1

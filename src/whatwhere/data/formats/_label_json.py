@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from whatwhere.data.dataset import Dataset
@@ -109,7 +109,7 @@ def image_values(record: Mapping[str, Any], faults: list[str]) -> dict[str, Any]
     return found
 
 
-def image_extra(record: Mapping[str, Any], known: Sequence[str], format: str) -> str | None:
+def image_extra(record: Mapping[str, Any], known: Collection[str], format: str) -> str | None:
     """The picture's `extra`: as written by us, and the keys that nobody here knows."""
     extra = record.get("extra")
     found = dict(extra) if isinstance(extra, dict) else {}

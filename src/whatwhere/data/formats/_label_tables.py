@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -61,7 +62,7 @@ def sample_of(file: Path, root: Path) -> Table | None:
             return None
     data = head(file)
     text = data.decode("utf-8-sig", "replace")
-    lines = text.splitlines(keepends=True)
+    lines = list(io.StringIO(text, newline=""))
     if len(data) == 1 << 16 and len(lines) > 1:
         lines.pop()
     if not lines or "\0" in text:

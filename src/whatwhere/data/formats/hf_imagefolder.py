@@ -12,45 +12,28 @@ none of the three folders.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-import polars as pl
-
 from whatwhere.data.dataset import Dataset
-from whatwhere.data.findings import KEPT_OUT, Finding, Severity
 from whatwhere.data.formats._class_sets import (
     Places,
     missing_images,
     own_file,
     read_text,
-    some_sizes,
-    tidy_some_boxes,
 )
-from whatwhere.data.formats._csv_labels_write import natural
-from whatwhere.data.formats._files import add_sizes, entries, head, relative, split_name
+from whatwhere.data.formats._files import entries, head, relative, split_name
 from whatwhere.data.formats._frames import columns_of
 from whatwhere.data.formats._hf_records import LABEL_KEYS, readme_names, records_of
 from whatwhere.data.formats._hf_write import write
+from whatwhere.data.formats._json_labels import JsonLabels
 from whatwhere.data.formats._label_json import (
     HELD,
-    LABEL_COLUMNS,
-    BadValueError,
-    image_extra,
-    image_values,
-    is_number,
-    label_value,
-    whole_number,
 )
-from whatwhere.data.tables import BOX, IMAGE_COLUMNS, table
-from whatwhere.data.tables import LABEL_COLUMNS as TABLE
 from whatwhere.errors import DataError
 from whatwhere.types import TASKS as EVERY_TASK
-from whatwhere.types import Labels, Task
+from whatwhere.types import Task
 
 __all__ = ["HOLDS", "LOOKS_FOR", "NAME", "TASKS", "TITLE", "read", "recognise", "write"]
 
@@ -111,44 +94,20 @@ def read(path: Path, images: Path | None = None) -> Dataset:
     reader = _Reader(root, images)
     for file in files:
         reader.add(file)
-    return reader.dataset()
+    return reader.read()
 
 
-@dataclass
-class _Label:
-    """One label, before classes have their numbers."""
-
-    image: int
-    name: str | int
-    box: tuple[float, float, float, float] | None
-    record: str
-    values: dict[str, Any]
-
-
-@dataclass
-class _Reader:
+class _Reader(JsonLabels):
     """Gathers the records of one data set."""
 
-    root: Path
-    images: Path | None
-    findings: list[Finding] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    there: list[bool] = field(default_factory=list)
-    gone: list[tuple[str, str]] = field(default_factory=list)
-    labels: list[_Label] = field(default_factory=list)
-    known: dict[str, str] = field(default_factory=dict)
-    tasks: set[Task] = field(default_factory=set)
-    folders: list[tuple[int, str, str]] = field(default_factory=list)
-    bare: list[tuple[int, str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.places = Places(self.root, self.images)
-
-    def find(
-        self, kind: str, message: str, where: str, severity: Severity = "error", labels: int = 0
-    ) -> None:
-        action = "left out" if kind == "bad-value" else KEPT_OUT
-        self.findings.append(Finding(kind, message, where, severity, action, labels))
+    def __init__(self, root: Path, images: Path | None) -> None:
+        super().__init__(root, NAME)
+        self.places = Places(root, images)
+        self.there: list[bool] = []
+        self.gone: list[tuple[str, str]] = []
+        self.known: dict[str, str] = {}
+        self.folders: list[tuple[int, str, str]] = []
+        self.bare: list[str] = []
 
     def add(self, file: Path) -> None:
         """Read one metadata file."""
@@ -179,23 +138,8 @@ class _Reader:
         self.known[place] = where
         if not there:
             self.gone.append((where, name))
-        faults: list[str] = []
-        own = record.get("split")
-        row = {
-            "path": place,
-            "width": whole_number(record.get("width"), 1 << 30),
-            "height": whole_number(record.get("height"), 1 << 30),
-            "split": own if isinstance(own, str) and own else split,
-            "extra": image_extra(record, _KNOWN, NAME),
-            **image_values(record, faults),
-        }
-        if not (row["width"] and row["height"]):
-            row["width"] = row["height"] = None
-        image = len(self.rows)
-        self.rows.append(row)
         self.there.append(there)
-        for fault in faults:
-            self.find("bad-value", f"{fault}, which is of the wrong kind", where, "warning")
+        image = self.picture(place, split, record, _KNOWN, where)
         self._labels(record, image, where, name)
 
     def _labels(self, record: Mapping[str, Any], image: int, where: str, name: str) -> None:
@@ -212,14 +156,14 @@ class _Reader:
         many = isinstance(value, list)
         self.tasks.add("multilabel" if many else "classify")
         if value is None:
-            self.bare.append((image, where))
+            self.bare.append(where)
             return
         columns = record.get("label_columns")
         names = value if many else [value]
         for number, one in enumerate(names):
             row = f"{where}#{number}" if many else where
-            values = self._columns(columns if isinstance(columns, dict) else {}, number, row)
-            self._label(image, one, None, row, values)
+            values = self.columns(columns if isinstance(columns, dict) else {}, number, row)
+            self.label(image, one, None, row, **values)
 
     def _objects(self, value: Any, image: int, where: str) -> None:
         """A dictionary of lists, or a list of dictionaries."""
@@ -237,59 +181,21 @@ class _Reader:
             return
         key = next((key for key in _CLASS_KEYS if isinstance(value.get(key), list)), None)
         names = value[key] if key else []
+        others = set(value) - {"bbox", key}
         for number, box in enumerate(boxes):
             row = f"{where}#{number}"
-            values = self._columns(value, number, row, {"bbox", key or ""})
             name = names[number] if number < len(names) else None
             if box is None:  # a label of the whole picture
-                self._label(image, name, None, row, values)
-                continue
-            if not (isinstance(box, list) and len(box) == 4 and all(map(is_number, box))):
-                self.find("bad-box", f"the box is {str(box)[:60]}, not four numbers", row, labels=1)
-                continue
-            x, y, width, height = map(float, box)
-            self._label(image, name, (x, y, x + width, y + height), row, values)
+                self.label(image, name, None, row, **self.columns(value, number, row, others))
+            elif (found := self.box(box, row)) is not None:
+                x, y, width, height = found
+                values = self.columns(value, number, row, others)
+                self.label(image, name, (x, y, x + width, y + height), row, **values)
 
-    def _columns(
-        self, lists: Mapping[str, Any], number: int, where: str, skipped: set[str] | None = None
-    ) -> dict[str, Any]:
-        """The further columns of a label."""
-        found: dict[str, Any] = {}
-        others: dict[str, Any] = {}
-        for key, values in lists.items():
-            if key in (skipped or ()) or not isinstance(values, list) or number >= len(values):
-                continue
-            value = values[number]
-            if key not in LABEL_COLUMNS:
-                if value is not None:
-                    others[key] = value
-                continue
-            try:
-                found[key] = label_value(key, value)
-            except BadValueError as error:
-                message = f"{error}, which is of the wrong kind"
-                self.find("bad-value", message, where, "warning")
-        if others:
-            before = json.loads(found.get("extra") or "{}")
-            found["extra"] = json.dumps({**before, NAME: others}, ensure_ascii=False)
-        return found
-
-    def _label(
-        self,
-        image: int,
-        name: Any,
-        box: tuple[float, float, float, float] | None,
-        where: str,
-        values: dict[str, Any],
-    ) -> None:
-        number = isinstance(name, int) and not isinstance(name, bool) and 0 <= name < 1 << 31
-        if not number and not (isinstance(name, str) and name.strip()):
-            message = f"the class is {str(name)[:40]!r}, neither a name nor a number"
-            self.find("no-class", message, where, labels=1)
-            return
-        self.labels.append(_Label(image, name, box, where, values))
-
-    def _task(self) -> Task:
+    def read(self) -> Dataset:
+        """The data set of all records."""
+        if not self.rows:
+            raise DataError(f"{self.root} has no records with file_name: looked for {LOOKS_FOR}")
         if self.tasks and self.folders:
             for _, _, where in self.folders:
                 self.find("missing-labels", "the record has no labels, others have", where)
@@ -297,85 +203,15 @@ class _Reader:
             self.tasks.add("classify")
             for image, parent, where in self.folders:
                 if parent:
-                    self.labels.append(_Label(image, parent, None, where, {}))
+                    self.label(image, parent, None, where)
                 else:
                     self.find("missing-labels", "the record has no label", where)
-        task = next(one for one in ("detect", "multilabel", "classify") if one in self.tasks)
-        if task == "classify":
-            for _, where in self.bare:
+        if self.task() == "classify":
+            for where in self.bare:
                 self.find("no-class", "the record has no class", where)
-        return task
-
-    def dataset(self) -> Dataset:
-        if not self.rows:
-            raise DataError(f"{self.root} has no records with file_name: looked for {LOOKS_FOR}")
-        task = self._task()
-        listed = readme_names(read_text(self.root / "README.md", self.root) or "")
-        called = {
-            one.name: listed[one.name] if one.name < len(listed) else f"class {one.name}"
-            for one in self.labels
-            if isinstance(one.name, int)
-        }
-        texts = [called[one.name] if isinstance(one.name, int) else one.name for one in self.labels]
-        numbers = [called[number] for number in sorted(called) if called[number] not in listed]
-        rest = natural(set(texts) - set(listed) - set(numbers))
-        names = [*listed, *numbers, *rest]
-        ids = {name: number for number, name in enumerate(names)}
         self.findings += missing_images(self.gone, len(self.rows), ".")
-        schema = {name: IMAGE_COLUMNS[name] for name in self.rows[0]}
-        images = table(pl.DataFrame(self.rows, schema=schema), IMAGE_COLUMNS)
-        images = self._sizes(images, task)
-        columns: dict[str, Any] = {
-            "image": [one.image for one in self.labels],
-            "class_id": [ids[name] for name in texts],
-            "record": [one.record for one in self.labels],
-        }
-        for at, side in enumerate(BOX):
-            columns[side] = [None if one.box is None else one.box[at] for one in self.labels]
-        for key in LABEL_COLUMNS:
-            columns[key] = [one.values.get(key) for one in self.labels]
-        kinds = {key: pl.Float64 if key in BOX else kind for key, kind in TABLE.items()}
-        labels = pl.DataFrame(columns, schema={key: kinds[key] for key in columns})
-        if task == "detect":
-            labels, faults = tidy_some_boxes(labels, images)
-            self.findings += faults
-        dataset = Dataset(
-            images,
-            labels,
-            Labels(names),
-            findings=self.findings,
-            root=str(self.root),
-            task=task,
-        )
-        if task == "classify":
-            counts = np.bincount(dataset.labels["image"].to_numpy(), minlength=len(dataset))
-            if not (counts == 1).all():
-                dataset = _kept(dataset, np.flatnonzero(counts == 1))
-        return dataset
-
-    def _sizes(self, images: pl.DataFrame, task: Task) -> pl.DataFrame:
-        wanted = images["width"].is_null()
-        rows = [there and want for there, want in zip(self.there, wanted, strict=True)]
-        if task != "detect":
-            images, findings = some_sizes(images, self.root, rows)
-        else:
-            places = np.flatnonzero(rows)
-            known, findings = add_sizes(images[places], self.root)
-            columns = []
-            for side in ("width", "height"):
-                values = images[side].to_numpy().copy()
-                values[places] = known[side].to_numpy()
-                columns.append(pl.Series(side, values, nan_to_null=True).cast(pl.Int32))
-            images = images.with_columns(columns)
-        self.findings += findings
-        return images
-
-
-def _kept(dataset: Dataset, rows: Any) -> Dataset:
-    """Those of the rows, with all findings."""
-    some = dataset.select(rows)
-    some.findings = dataset.findings
-    return some
+        listed = readme_names(read_text(self.root / "README.md", self.root) or "")
+        return self.dataset(listed, self.there)
 
 
 def _count(record: Mapping[str, Any]) -> int:
