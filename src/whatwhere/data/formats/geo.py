@@ -157,6 +157,7 @@ class _Reader:
         self._own(own if isinstance(own, dict) else {}, file, where)
         by_row: dict[int, list[Feature]] = {}
         free: list[Feature] = []
+        seen: dict[str, int] = {}
         for place, one in enumerate(features):
             feature = self._feature(one, f"{where}#{place}")
             if feature is None:
@@ -164,8 +165,11 @@ class _Reader:
             if feature.image is None:
                 free.append(feature)
                 continue
-            row = self._picture(feature.image, feature.record, file)
+            row = seen.get(feature.image)
+            if row is None:
+                row = self._picture(feature.image, feature.record, file)
             if row is not None:
+                seen[feature.image] = row
                 by_row.setdefault(row, []).append(feature)
         if free:
             self._locate(free, crs, file, by_row)
