@@ -212,6 +212,24 @@ LIMITS: dict[str, Limits] = {
         stored=True,
         unlabelled=False,
     ),
+    "csv_labels": Limits(
+        # A picture of a `classify` set has its label in its row, or has no row.
+        unlabelled=False,
+        image_extra='{"csv_labels": {"Sex": "F", "Age": "61"}, "coco": {"license": 3}}',
+    ),
+    "webdataset": Limits(
+        # Pictures and labels are in the same shard, and the labels' JSON has any key.
+        stored=True,
+        unlabelled=False,
+        extra='{"kitti": {"alpha": -1.57}}',
+        image_extra='{"coco": {"license": 3}, "webdataset": {"url": "a \\"bee\\""}}',
+    ),
+    "hf_imagefolder": Limits(
+        # A record has any key; a picture of a `classify` set needs its label.
+        unlabelled=False,
+        extra='{"kitti": {"alpha": -1.57}, "hf_imagefolder": {"id": 7}}',
+        image_extra='{"coco": {"license": 3}, "hf_imagefolder": {"caption": "a \\"bee\\""}}',
+    ),
     "mnist": Limits(
         # Raw grey pixels and one byte a label.
         shape=(28, 28),
@@ -361,6 +379,12 @@ def facts(dataset: Dataset, columns: frozenset[str], *, names: bool = True) -> d
     for place, image in enumerate(images):
         key = Path(image["path"]).name if names else ""
         said = {name: _value(name, image[name]) for name in _IMAGE if name in columns}
+        # As the columns are meant: null is all classes, and complete is as labelled.
+        everything = sorted(dataset.names)
+        if said.get("complete") == (sorted(image["labelled"] or everything)):
+            said["complete"] = None
+        if said.get("labelled") == everything:
+            said["labelled"] = None
         if "image_extra" in columns:
             said["extra"] = _value("extra", image["extra"])
         found.append((key, said, sorted(labels[place], key=repr)))
