@@ -59,12 +59,12 @@ def test_what_is_not_a_picture_of_a_class_is_reported(tmp_path: Path) -> None:
 
 def test_pictures_without_folders_are_no_data_set(tmp_path: Path) -> None:
     make(tmp_path / "flat", "a.png", "b.png")
-    with pytest.raises(DataError, match="one folder of pictures"):
+    with pytest.raises(DataError, match="not a data set of a known format"):
         read(tmp_path / "flat")
     with pytest.raises(DataError, match="no folders"):
         read(tmp_path / "flat", format="folders")
     make(tmp_path / "splits", "train/a.png", "test/b.png")
-    with pytest.raises(DataError, match="one folder of pictures"):
+    with pytest.raises(DataError, match="not a data set of a known format"):
         read(tmp_path / "splits")
 
 
@@ -182,7 +182,7 @@ def test_folders_of_other_files_are_no_classes(tmp_path: Path) -> None:
     for folder in ("poses", "oxts", "labels_3d"):
         (tmp_path / "training" / folder).mkdir()
         (tmp_path / "training" / folder / "000000.bin").write_bytes(b"0")
-    with pytest.raises(DataError, match="looked for"):
+    with pytest.raises(DataError, match="not a data set of a known format"):
         read(tmp_path)
 
 
