@@ -67,6 +67,17 @@ def test_changed_columns_win_over_what_was_kept(tmp_path: Path) -> None:
     assert line[1:8] == ["0.00", "2", "-1.57", "12.50", "5.50", "30.25", "20.00"]
 
 
+def test_what_another_format_drops_is_said(tmp_path: Path) -> None:
+    dataset = read(make(tmp_path / "one", {"0": f"{CAR}\n{DONT_CARE}\n"}))
+    lost = dataset.write(tmp_path / "two", "open_images")
+    (message,) = {one.message for one in lost if "extra" in one.message}
+    assert message == "Open Images has no place for 'extra of kitti', which 1 labels have"
+    assert dataset.write(tmp_path / "three", "kitti") == ()
+    # Crowds are regions of their own class in KITTI, and of any in Open Images.
+    kinds = {one.message.split("'")[1] for one in dataset.write(tmp_path / "four", "dota")}
+    assert kinds == {"extra of kitti", "ignore", "iscrowd", "truncated", "occluded"}
+
+
 def test_lists_divide_and_contradict(tmp_path: Path) -> None:
     make(tmp_path, dict.fromkeys("abcd", CAR))
     make(tmp_path, {"e": None}, "testing")

@@ -34,7 +34,8 @@ class Format(Protocol):
     "class_info" and "info" belong here, too). A read-only format has no `write`. A format may
     have IGNORED: class names that are always regions to ignore (KITTI's "DontCare"); and
     `holds(dataset)`: HOLDS with or without columns for what is in them here; and OPTIONS, of
-    which one may stand behind its name ("text_boxes:xywh") and is given to `read` as `option`.
+    which one may stand behind its name ("text_boxes:xywh") and is given to `read` as `option`;
+    and OWN_EXTRA_ONLY = True, where "extra" of other formats does not come back.
     """
 
     NAME: str
@@ -222,5 +223,6 @@ def write(
         findings = chosen.write(dataset, temporary, placed)
     ignored: frozenset[str] = getattr(chosen, "IGNORED", frozenset())
     held: frozenset[str] = getattr(chosen, "holds", lambda _: chosen.HOLDS)(dataset)
-    lost = lost_columns(dataset, held, chosen.TITLE, ignored)
+    own: str | None = chosen.NAME if getattr(chosen, "OWN_EXTRA_ONLY", False) else None
+    lost = lost_columns(dataset, held, chosen.TITLE, ignored, own)
     return (*findings, *placed.findings, *lost)

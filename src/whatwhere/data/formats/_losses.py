@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+
 import polars as pl
 
 from whatwhere.data.dataset import Dataset
@@ -14,13 +17,18 @@ _LABEL = ("area", "score", "source", "track", "segmentation", "keypoints", "attr
 
 
 def lost_columns(
-    dataset: Dataset, holds: frozenset[str], title: str, ignored: frozenset[str] = frozenset()
+    dataset: Dataset,
+    holds: frozenset[str],
+    title: str,
+    ignored: frozenset[str] = frozenset(),
+    own: str | None = None,
 ) -> list[Finding]:
     """One finding for each column that has values and no place in the format.
 
     An `area` that is the box's own is not lost, since it follows from the box; neither are
     `id`s, which are names for the machine, nor an `ignore` that follows from another flag,
     or from a class in `ignored`, of which the format has nothing but regions to ignore.
+    With `own`, the format's name, the columns `extra` are lost where they are of another.
     """
     findings = []
     always = [place for place, name in enumerate(dataset.names) if name in ignored]
@@ -45,6 +53,13 @@ def lost_columns(
         if column == "area" and values.null_count() < values.len():
             values = _own_areas(dataset.labels)
         lost(column, values.len() - values.null_count(), "labels")
+    for name, what, rows in (
+        ("extra", "labels", dataset.labels),
+        ("image_extra", "pictures", dataset.images),
+    ):
+        if own is not None and name in holds:
+            for other, count in _others_extra(rows["extra"], own).items():
+                lost(f"extra of {other}", count, what)
     if "class_info" not in holds:
         lost("class_info", len(dataset.class_info), "classes")
     if "info" not in holds and dataset.info:
@@ -60,6 +75,20 @@ def _lost_flags(labels: pl.DataFrame, column: str, holds: frozenset[str]) -> int
         for other in {"iscrowd", "difficult"} & holds:
             lost = lost & ~pl.col(other).fill_null(False)
     return int(labels.select(lost.sum()).item())
+
+
+def _others_extra(values: pl.Series, own: str) -> Counter[str]:
+    """How many rows have something of each other format in their JSON."""
+    found: Counter[str] = Counter()
+    for text, count in values.drop_nulls().value_counts().iter_rows():
+        try:
+            known = json.loads(text)
+        except (ValueError, RecursionError):
+            known = {"unknown": text}
+        for name in known if isinstance(known, dict) else ["unknown"]:
+            if name != own:
+                found[name] += count
+    return found
 
 
 def _own_areas(labels: pl.DataFrame) -> pl.Series:

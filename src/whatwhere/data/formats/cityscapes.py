@@ -60,6 +60,7 @@ HOLDS = frozenset(
     | {"extra", "image_extra"}
 )
 IGNORED = frozenset({"ignore"})
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "gtFine/<split>/<city>/*_gtFine_polygons.json, or gtBbox3d, beside leftImg8bit/"
 
 # The largest file of the original has 300 kB.

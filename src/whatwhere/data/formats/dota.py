@@ -53,6 +53,7 @@ NAME = "dota"
 TITLE = "DOTA"
 TASKS: frozenset[Task] = frozenset({"detect"})
 HOLDS = frozenset({"split", "difficult", "segmentation", "image_extra", "extra"})
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "labelTxt/ with lines of four corners, class and difficult, beside images/"
 
 _FOLDER = re.compile(r"labelTxt([-_].*)?|annfiles", re.I)

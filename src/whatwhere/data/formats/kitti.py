@@ -63,6 +63,7 @@ TITLE = "KITTI"
 TASKS: frozenset[Task] = frozenset({"detect"})
 HOLDS = frozenset({"split", "truncated", "occluded", "score", "extra", "image_extra"})
 IGNORED = frozenset({DONT_CARE})
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "label_2/ with text files, beside image_2/"
 
 # Calibration is a dozen lines; a larger file is none.

@@ -49,6 +49,7 @@ TITLE = "MOTChallenge"
 TASKS: frozenset[Task] = frozenset({"detect"})
 HOLDS = frozenset({"split", "group", "ignore", "track", "extra", "image_extra"})
 IGNORED = DISTRACTORS
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "folders with gt/gt.txt or seqinfo.ini, or one text file of MOTChallenge rows"
 
 

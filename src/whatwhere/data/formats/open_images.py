@@ -60,6 +60,7 @@ HOLDS = frozenset(
     {"split", "labelled", "truncated", "occluded", "iscrowd", "score", "source"}
     | {"extra", "image_extra", "class_info", "info"}
 )
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "CSV files with ImageID, LabelName and either XMin or Confidence"
 
 _FOLDERS = {"train": ["train"], "val": ["validation", "val", "valid"], "test": ["test"]}
