@@ -146,6 +146,10 @@ def datasets(draw: st.DrawFn, task: Task, folder: Path, shape: tuple[int, ...] |
         seen = {names[number] for number in ids}
         also = draw(st.none() | st.sets(st.sampled_from(names)))
         labelled.append(None if also is None else sorted(seen | also))
+    counts = np.bincount([label["image"] for label in labels], minlength=len(paths))
+    # Files without any label tell neither their task nor, in many formats, what they are;
+    # and one label a picture is what "classify" means.
+    assume(labels and (task != "multilabel" or (counts != 1).any()))
     images = {
         "path": paths,
         "width": [size[1] for size in sizes],
@@ -233,6 +237,8 @@ def _generated(data: st.DataObject, place: Path) -> None:
                 assert isinstance(error, UsageError)
                 event(f"{kind} refuses")
             assume(refused is not None)
+            # Splits whose names no folder may have, said so.
+            assume("lost-split" not in {finding.kind for finding in refused})
         there_and_back(dataset, one, two, folder)
 
 
