@@ -33,6 +33,7 @@ NAME = "createml"
 TITLE = "Create ML"
 TASKS: frozenset[Task] = frozenset({"detect"})
 HOLDS = frozenset({"split", "extra", "image_extra"})
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "a JSON list of pictures whose annotations have a label and coordinates"
 
 _FILE = "_annotations.createml.json"

@@ -37,6 +37,7 @@ HOLDS = frozenset(
     {"split", "group", "id", "ignore", "difficult", "truncated", "occluded", "iscrowd", "area"}
     | {"score", "source", "track", "segmentation", "keypoints", "attributes", "extra"}
 )
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "a CSV file with columns for picture, xmin, ymin, xmax, ymax and label"
 
 _SUFFIXES = (".csv", ".tsv")

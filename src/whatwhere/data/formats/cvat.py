@@ -36,6 +36,7 @@ HOLDS = frozenset(
     {"split", "group", "id", "ignore", "difficult", "truncated", "occluded", "iscrowd", "score"}
     | {"source", "track", "segmentation", "attributes", "extra", "image_extra", "class_info"}
 )
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "an XML file whose root is <annotations>"
 
 _SOURCES = {"manual": "human", "auto": "model", "semi-auto": "verified"}

@@ -48,6 +48,7 @@ HOLDS = frozenset(
     {"split", "id", "ignore", "difficult", "truncated", "occluded", "iscrowd", "score", "track"}
     | {"segmentation", "keypoints", "attributes", "extra", "image_extra", "class_info", "info"}
 )
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "annotations/*.json with 'categories' and 'items'"
 
 

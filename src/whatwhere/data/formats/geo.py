@@ -42,6 +42,7 @@ HOLDS = frozenset(
     | {"ignore", "difficult", "truncated", "occluded", "iscrowd", "area", "score", "source"}
     | {"track", "segmentation", "keypoints", "attributes", "extra", "image_extra"}
 )
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "a GeoJSON FeatureCollection beside georeferenced pictures"
 
 _NAMES = ("name", "class", "label", "category", "class_name", "species", "type")

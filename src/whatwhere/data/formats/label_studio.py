@@ -35,6 +35,7 @@ HOLDS = frozenset(
     | {"ignore", "difficult", "truncated", "occluded", "iscrowd", "area", "score", "source"}
     | {"track", "segmentation", "keypoints", "attributes", "extra", "image_extra"}
 )
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "a JSON list of tasks with 'data' and 'annotations'"
 
 _MIN = {"annotation_id", "annotator", "lead_time"}

@@ -45,6 +45,7 @@ HOLDS = frozenset(
     {"split", "labelled", "ignore", "difficult", "truncated", "occluded", "iscrowd", "score"}
     | {"segmentation", "attributes", "extra", "image_extra"}
 )
+OWN_EXTRA_ONLY = True
 LOOKS_FOR = "JSON files with 'shapes' and 'imagePath', one a picture"
 
 # Beside labelme's own keys: what the writer adds, which labelme keeps as it is.
