@@ -417,3 +417,13 @@ def test_folders_of_something_else_than_classes(tmp_path: Path) -> None:
     table.write_text("file,label\npatient 1/a.jpg,patient 1\npatient 2/b.jpg,patient 2\n")
     with pytest.raises(DataError, match=r"looks like csv_labels .* and folders"):
         read(tmp_path)
+
+
+def test_a_damaged_mark_does_not_change_the_columns(tmp_path: Path) -> None:
+    before = multilabel(tmp_path, ["cat", "dog"], [[0], [1], [1]])
+    before.write(tmp_path / "copy", "csv_labels")
+    file = tmp_path / "copy" / "labels.csv"
+    file.write_text(file.read_text().replace("multilabel", "multi", 1))
+    after = read(tmp_path / "copy")
+    assert found(after) == [("bad-value", "labels.csv:2", 0)]
+    assert list(labels(after).values()) == [["cat"], ["dog"], ["dog"]]

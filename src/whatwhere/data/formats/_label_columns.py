@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -61,7 +62,8 @@ class Roles:
         separator: between names in one cell; None for one name.
         task: what the table says or, where it does not, None.
         others: columns that are kept as they are.
-        verbatim: the table says itself what its columns are.
+        mark: the column with the task, in a table that we wrote: its cells are to be taken
+            as they are.
     """
 
     file: int
@@ -74,7 +76,12 @@ class Roles:
     separator: str | None = None
     task: Task | None = None
     others: tuple[int, ...] = field(default=(), compare=False)
-    verbatim: bool = field(default=False, compare=False)
+    mark: int | None = field(default=None, compare=False)
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the table says itself what its columns are."""
+        return self.mark is not None
 
 
 def key_of(name: str) -> str:
@@ -115,8 +122,9 @@ def _own_roles(table: Table) -> Roles | None:
     if header[0] != "file" or "task" not in header:
         return None
     end = header.index("task")
-    said = set(table.columns[end])
-    task = next((one for one in TASKS if {one} == said and one != "detect"), None)
+    said = Counter(table.columns[end])
+    half = len(table.columns[end]) / 2
+    task = next((one for one in TASKS if said[one] > half and one != "detect"), None)
     before = {name: at for at, name in enumerate(header[:end])}
     if task is None or not before.keys() <= {
         "file",
@@ -136,7 +144,7 @@ def _own_roles(table: Table) -> Roles | None:
         label=before.get("label"),
         classes=() if "label" in before else tuple(range(end + 1, len(header))),
         task=task,
-        verbatim=True,
+        mark=end,
     )
 
 

@@ -293,8 +293,12 @@ class _Reader:
         return out
 
     def _faults(self, part: Part) -> None:
-        """Cells of classes that are neither 0, 1 nor unknown."""
+        """Cells of classes that are neither 0, 1 nor unknown, and of the task."""
         loaded = part.table
+        for row, value in enumerate(self._column(loaded, part.roles.mark)):
+            if value and value != part.roles.task:
+                message = f"the task is {value[:40]!r} here, and {part.roles.task!r} elsewhere"
+                self.find("bad-value", message, loaded.records[row])
         for row, at in np.argwhere(part.codes == -2).tolist():
             column = part.roles.classes[at]
             value = loaded.columns[column][row]

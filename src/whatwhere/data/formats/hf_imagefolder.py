@@ -60,12 +60,11 @@ def _files(path: Path) -> list[Path]:
     splits = {one: split_name(one.name) for one in below}
     below.sort(key=lambda one: order.index(splits[one]) if splits[one] in order else 3)
     folders = [path, *below]
-    return [
-        folder / name
-        for folder in folders
-        for name in _FILES
-        if own_file(folder / name, path) and _has_names(folder / name)
-    ]
+    near = [folder / name for folder in folders for name in _FILES]
+    near = [file for file in near if own_file(file, path)]
+    named = [file for file in near if _has_names(file)]
+    # One whose first line is damaged belongs to the others.
+    return [file for file in near if file in named or file.suffix == ".jsonl"] if named else []
 
 
 def _has_names(file: Path) -> bool:
