@@ -11,6 +11,8 @@ ADVICE: dict[str, str] = {
     "clipped-box": "nothing if the overhang is small; else check the recorded size and the units",
     "whole-picture-box": "check that the object fills the picture; else draw the box anew",
     "no-box": "draw a box, or read the data as a multi-label set",
+    "filled-hole": "nothing if only the box counts; else store the object as a mask",
+    "fractional-boxes": "nothing if the boxes lie where they should (see 'data view')",
     "no-crop": "nothing: what is to be ignored is no example of its class",
     "duplicate-label": "remove one of the two (--fix does)",
     "near-identical-box": "remove one of the two boxes (--fix does)",

@@ -416,7 +416,8 @@ class Dataset:
 
         Args:
             folder: must not exist, or be empty.
-            format: such as "coco"; `whatwhere.data.formats.formats()` has all of them.
+            format: such as "coco"; `whatwhere.data.formats.formats()` has all of them. A
+                format that can be written in two ways takes its name with one ("cvat:video").
             pictures: "copy" the files; hard "link" them (a copy where the file system cannot);
                 "reference" the originals by symbolic links; or write "none", labels only.
 

@@ -35,7 +35,8 @@ class Format(Protocol):
     have IGNORED: class names that are always regions to ignore (KITTI's "DontCare"); and
     `holds(dataset)`: HOLDS with or without columns for what is in them here; and OPTIONS, of
     which one may stand behind its name ("text_boxes:xywh") and is given to `read` as `option`;
-    and OWN_EXTRA_ONLY = True, where "extra" of other formats does not come back.
+    and OWN_EXTRA_ONLY = True, where "extra" of other formats does not come back; and
+    WRITE_OPTIONS, of which one may stand behind its name in writing ("cvat:video").
     """
 
     NAME: str
@@ -204,7 +205,11 @@ def write(
     pictures: str = "copy",
 ) -> tuple[Finding, ...]:
     """See `Dataset.write`."""
-    chosen = _format(format)
+    name, _, option = format.partition(":")
+    chosen = _format(name)
+    if option and option not in getattr(chosen, "WRITE_OPTIONS", ()):
+        ways = ", ".join([name, *(f"{name}:{one}" for one in getattr(chosen, "WRITE_OPTIONS", ()))])
+        raise UsageError(f"{shortened(format)!r} cannot be written: use {ways}")
     known = ", ".join(writable(dataset.task))
     if not hasattr(chosen, "write"):
         raise UsageError(f"{chosen.TITLE} can only be read: write one of {known}")
@@ -220,7 +225,8 @@ def write(
     placed = Pictures(pictures)
     with atomic_path(target) as temporary:
         temporary.mkdir()
-        findings = chosen.write(dataset, temporary, placed)
+        more = {"option": option} if option else {}
+        findings = chosen.write(dataset, temporary, placed, **more)
     ignored: frozenset[str] = getattr(chosen, "IGNORED", frozenset())
     held: frozenset[str] = getattr(chosen, "holds", lambda _: chosen.HOLDS)(dataset)
     own: str | None = chosen.NAME if getattr(chosen, "OWN_EXTRA_ONLY", False) else None
