@@ -76,8 +76,72 @@ def test_outlines_in_well_known_text(tmp_path: Path) -> None:
         None,
         [[1, 1, 5, 1, 5, 5], [7, 1, 9, 1, 9, 5]],
     ]
-    assert kinds(data) == ["bad-box", "no-box"]
+    assert kinds(data) == ["bad-box", "filled-hole", "no-box"]
+    hole = next(one for one in data.findings if one.kind == "filled-hole")
+    assert (hole.where, hole.boxes) == ("boxes.csv:7", 0)
+    assert "1 hole" in hole.message
     assert column(data, "score") == [0.5] * 4
+
+
+def test_polygons_and_their_holes_are_counted(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    one, two, hole = "(1 1, 9 1, 9 9, 1 1)", "(20 1, 29 1, 29 9, 20 1)", "(2 2, 3 2, 3 3, 2 2)"
+    shape = f"MULTIPOLYGON (({one}, {hole}, {hole}), ({two}, {hole}))"
+    store(tmp_path / "boxes.csv", f'image_path,label,geometry\na.png,cat,"{shape}"\n')
+    data = read(tmp_path)
+    assert boxes(data) == [("cat", 1, 1, 29, 9)]
+    (finding,) = data.findings
+    assert "3 hole" in finding.message
+
+
+HEADER = "image,xmin,ymin,xmax,ymax,label\n"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        f"{HEADER}a.png,0.05,0.2,0.1525,0.4,cat\na.png,0,0,1,1,dog\nb.png,,,,,\n",
+        "image,x,y,w,h,label\na.png,0.05,0.2,0.1025,0.2,cat\na.png,0,0,1,1,dog\nb.png,,,,,\n",
+        "a.png,0.05,0.2,0.1525,0.4,cat\na.png,0,0,1,1,dog\nb.png,,,,,\n",
+    ],
+)
+def test_fractions_of_the_picture_are_recognised(table: str, tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    store(tmp_path / "boxes.csv", table)
+    data = read(tmp_path)
+    assert boxes(data) == [("cat", 10, 20, 30.5, 40), ("dog", 0, 0, 200, 100)]
+    (finding,) = data.findings
+    assert (finding.kind, finding.severity) == ("fractional-boxes", "info")
+    assert "2 boxes" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("row", "box"),
+    [
+        # One box in pixels, corners that could only be whole pixels, and a tiny picture.
+        ("a.png,0.5,0.5,3,4,cat\na.png,0.1,0.1,0.9,0.9,cat", (0.5, 0.5, 3, 4)),
+        ("a.png,0,0,1,1,cat", (0, 0, 1, 1)),
+        ("tiny.png,0.5,0.5,1,1,cat", (0.5, 0.5, 1, 1)),
+    ],
+)
+def test_small_boxes_in_pixels_are_no_fractions(
+    row: str, box: tuple[float, ...], tmp_path: Path
+) -> None:
+    picture(tmp_path / "a.png")
+    picture(tmp_path / "tiny.png", 3, 2)
+    data = read(store(tmp_path / "boxes.csv", f"{HEADER}{row}\n"))
+    assert boxes(data)[0][1:] == box
+    assert "fractional-boxes" not in kinds(data)
+
+
+def test_fractions_of_a_picture_that_is_not_there(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    rows = "a.png,0.5,0.5,0.75,1,cat\nb.png,0.5,0.5,0.75,1,cat\n"
+    data = read(store(tmp_path / "boxes.csv", HEADER + rows))
+    assert boxes(data) == [("cat", 100, 50, 150, 100)]
+    assert kinds(data) == ["bad-box", "fractional-boxes", "missing-image"]
+    assert data.kept_out == 1
 
 
 def test_faults(tmp_path: Path) -> None:

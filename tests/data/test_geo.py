@@ -94,6 +94,27 @@ def test_through_the_polygons_alone_boxes_are_good_to_a_hundredth(crs: str, tmp_
     assert [sorted(np.round(one, 2)) for one in outlines[2]] == [sorted(one) for one in expected]
 
 
+def test_holes_of_polygons_are_named(tmp_path: Path) -> None:
+    tile(tmp_path / "a.tif", "EPSG:4326")
+    x, y, pixel = CORNERS["EPSG:4326"]
+
+    def ring(left: int, top: int, side: int) -> list[list[float]]:
+        corners = [(0, 0), (0, side), (side, side + 1), (side, 0), (0, 0)]
+        return [[x + (left + a) * pixel, y - (top + b) * pixel] for a, b in corners]
+
+    shapes = [
+        {"type": "Polygon", "coordinates": [ring(10, 10, 40), ring(20, 20, 5)]},
+        {"type": "MultiPolygon", "coordinates": [[ring(60, 10, 9)], [ring(80, 10, 9)]]},
+    ]
+    found = [{"type": "Feature", "geometry": one, "properties": {"name": "tree"}} for one in shapes]
+    store(tmp_path / "a.geojson", {"type": "FeatureCollection", "features": found})
+    data = read(tmp_path)
+    assert [len(one) for one in column(data, "segmentation")] == [1, 2]
+    (finding,) = data.findings
+    assert (finding.kind, finding.where, finding.boxes) == ("filled-hole", "a.geojson#0", 0)
+    assert "1 hole" in finding.message
+
+
 def test_the_standard_is_kept(tmp_path: Path) -> None:
     sample(tile(tmp_path / "source" / "a.tif")).write(tmp_path / "copy", "geo")
     content = features(tmp_path / "copy")

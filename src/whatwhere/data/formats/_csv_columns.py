@@ -136,7 +136,7 @@ def known_names() -> frozenset[str]:
 
 
 def polygons(text: str) -> list[list[int | float]] | None:
-    """Outlines of a POLYGON or MULTIPOLYGON in well-known text, holes left out.
+    """Outlines of a POLYGON or MULTIPOLYGON in well-known text, holes filled.
 
     Returns:
         None if it is something else, or damaged.
@@ -156,3 +156,8 @@ def polygons(text: str) -> list[list[int | float]] | None:
             return None
         outlines.append(points[:-2] if points[:2] == points[-2:] and len(points) > 6 else points)
     return outlines
+
+
+def holes(text: str) -> int:
+    """Number of holes in what `polygons` understood."""
+    return len(re.findall(r"\([^()]+\)", text)) - len(polygons(text) or [])

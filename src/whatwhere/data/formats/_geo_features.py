@@ -77,6 +77,13 @@ def rings_of(geometry: Any) -> list[NDArray[np.float64]] | None:
     return found or None
 
 
+def holes_in(geometry: dict[str, Any]) -> int:
+    """Number of holes in a geometry that `rings_of` understood."""
+    parts = geometry["coordinates"]
+    parts = [parts] if geometry.get("type") == "Polygon" else parts
+    return sum(len(part) - 1 for part in parts)
+
+
 def is_box(outline: list[float], box: tuple[float, ...]) -> bool:
     """Whether the outline is, to a hundredth of a pixel, the box itself."""
     if len(outline) != 8:

@@ -6,6 +6,10 @@ Roboflow's `_annotations.csv` (filename,width,height,class,xmin,ymin,xmax,ymax),
 (label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,...). Columns are known by their
 names, in any order. None of these says how pixels are counted: corners are taken as
 continuous from 0. A row with a picture and no box is a picture without objects.
+
+Where no number of any box is larger than 1 and not all are whole, they are fractions of the
+picture, which a finding says. Holes of polygons are filled, with a finding, since outlines as
+in COCO cannot have any.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from whatwhere.data.dataset import Dataset
-from whatwhere.data.formats._csv_columns import Columns, columns_of, polygons
+from whatwhere.data.formats._csv_columns import Columns, columns_of, holes, polygons
 from whatwhere.data.formats._csv_write import write
 from whatwhere.data.formats._files import entries, relative, split_name
 from whatwhere.data.formats._outlines import enclosing, runs_of
@@ -39,6 +43,10 @@ HOLDS = frozenset(
 )
 OWN_EXTRA_ONLY = True
 LOOKS_FOR = "a CSV file with columns for picture, xmin, ymin, xmax, ymax and label"
+
+_OVER = 0.05
+_FEW = 4
+"""Pixels of a picture's side up to which a box of less than a pixel may be meant."""
 
 _SUFFIXES = (".csv", ".tsv")
 _CLASSES = ("classes.csv", "class_mapping.csv", "labels.csv")
@@ -81,9 +89,30 @@ def read(path: Path, images: Path | None = None) -> Dataset:
         raise DataError(f"{path} has {len(tables)} tables of boxes: give one of {names}")
     root = path if path.is_dir() else path.parent
     reader = _Reader(root, images)
+    reader.fractions = all(_are_fractions(file, columns) for file, columns in tables.items())
     for file, columns in tables.items():
         reader.add(file, columns)
     return reader.dataset()
+
+
+def _are_fractions(file: Path, columns: Columns) -> bool:
+    """Whether the numbers of the boxes are fractions; a table in pixels ends it at once."""
+    seen = False
+    with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        reader = csv.reader(stream, delimiter=columns.delimiter)
+        try:
+            for line, cells in enumerate(reader):
+                if line == 0 and columns.header:
+                    continue
+                for at in columns.sides or ():
+                    value = _decimal(cells[at], columns.delimiter) if at < len(cells) else None
+                    # Boxes that a model predicts reach over the edge a little.
+                    if value is not None and not -_OVER <= value <= 1 + _OVER:
+                        return False
+                    seen = seen or (value is not None and not value.is_integer())
+        except csv.Error:
+            return False
+    return seen
 
 
 class _Reader:
@@ -94,9 +123,13 @@ class _Reader:
         self.listed: list[str] = []
         # Row of each name as it is written, so that a picture is looked for once.
         self.seen: dict[tuple[Path, str], int | None] = {}
+        self.fractions = False
+        self.scaled = 0
+        self.first: Path | None = None
 
     def add(self, file: Path, columns: Columns) -> None:
         where, split = self.rows.where(file), _split_of(file)
+        self.first = self.first or file
         self.listed = self.listed or _class_list(file)
         for cells, line in self._lines(file, columns, where):
             self._row(cells, columns, f"{where}:{line}", split, file.parent)
@@ -150,12 +183,37 @@ class _Reader:
         box = self._box(sides, columns, segmentation, record, shape)
         if box is None:
             return
+        if segmentation is not None and (count := holes(shape)) > 0:
+            message = (
+                f"the polygon has {count} hole(s), which outlines cannot have: they are filled"
+            )
+            self.rows.find("filled-hole", message, record, "warning", "filled")
+        if self.fractions and any(sides):
+            size = self._size(row)
+            if size is None:
+                message = "the box is in fractions of a picture whose size is not known"
+                self.rows.find("bad-box", message, record, boxes=1)
+                return
+            width, height = size
+            if min(size) > _FEW:
+                box = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
+                self.scaled += 1
         if segmentation is not None and _is_rectangle(segmentation, box):
             segmentation = None
         found = _columns(more, {name: cell(at) for name, at in columns.unknown.items()})
         if segmentation is not None:
             found["segmentation"] = segmentation
         self.rows.label(row, label, box, record, **found)
+
+    def _size(self, row: int) -> tuple[int, int] | None:
+        """Width and height, from the picture itself if no row tells them."""
+        width, height = self.rows.size(row)
+        if width is None or height is None:
+            width, height = self.rows.probe(row)
+            if width is None or height is None:
+                return None
+            self.rows.set_size(row, width, height)
+        return width, height
 
     def _image(
         self,
@@ -221,6 +279,13 @@ class _Reader:
         return None
 
     def dataset(self) -> Dataset:
+        if self.scaled and self.first is not None:
+            where = self.rows.where(self.first)
+            message = (
+                f"no number of {self.scaled} boxes is larger than 1: they were read as fractions"
+                " of the picture"
+            )
+            self.rows.find("fractional-boxes", message, where, "info", "kept")
         names = self.listed if self.used <= set(self.listed) else []
         return self.rows.dataset(names, task="detect")
 

@@ -5,7 +5,8 @@ polygon becomes an outline in pixels and the box around it. It belongs to the pi
 its property `image` names, else to each picture in which its middle lies. Our own writer
 also keeps the box in pixels; it counts as long as it agrees with the polygon, so that a
 round trip is exact; through the polygon alone it is good to a thousandth of a pixel, or
-to a hundredth where the reference systems differ in their datum.
+to a hundredth where the reference systems differ in their datum. A polygon's holes are filled,
+with a finding, since outlines as in COCO cannot have any.
 
 A CSV of boxes in pixels beside GeoTIFFs is read, too, if it is asked for by format="geo".
 """
@@ -23,7 +24,7 @@ from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
 from whatwhere.data.formats import csv_boxes
 from whatwhere.data.formats._files import entries, head, is_picture, relative, split_name
-from whatwhere.data.formats._geo_features import Feature, is_box, rings_of
+from whatwhere.data.formats._geo_features import Feature, holes_in, is_box, rings_of
 from whatwhere.data.formats._geo_places import Place, crs_of, need_rasterio
 from whatwhere.data.formats._geo_write import OWN, write
 from whatwhere.data.formats._outlines import enclosing, outlines_of
@@ -249,6 +250,11 @@ class _Reader:
             severity: Any = "error" if fault == "bad-box" else "warning"
             self.rows.find(fault, message, record, severity, boxes=1)
             return None
+        if rings is not None and (holes := holes_in(one["geometry"])):
+            message = (
+                f"the polygon has {holes} hole(s), which outlines cannot have: they are filled"
+            )
+            self.rows.find("filled-hole", message, record, "warning", "filled")
         for key in _NAMES:
             if text(properties.get(key)) == name and name is not None:
                 del properties[key]
