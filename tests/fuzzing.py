@@ -36,6 +36,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -84,23 +85,47 @@ class Case:
     labels: int
     images: int
     kinds: Counter[str]
+    cells: int
 
     @classmethod
     def make(cls, format: str, task: Task, place: Path) -> Case:
         before = sample(format, task, place)
         folder = place / "copy"
-        before.write(folder, format)
+        if format in writable():
+            before.write(folder, format)
+        else:
+            READ_ONLY[format](before, folder)
         dataset = read(folder, format)
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         labels = [path for path in files if path.suffix.lower() not in IMAGE_SUFFIXES]
         kinds = Counter(finding.kind for finding in dataset.findings)
         count = dataset.labels.height
-        return cls(format, task, folder, labels or files, count, len(dataset), kinds)
+        cells = _looked_for(dataset)
+        return cls(format, task, folder, labels or files, count, len(dataset), kinds, cells)
 
 
 def cases() -> list[tuple[str, Task]]:
-    """Each format that can be written, with each of its tasks."""
-    return [(name, task) for name in writable() for task in TASKS if task in formats()[name].TASKS]
+    """Each format with each of its tasks."""
+    every = formats()
+    return [(name, task) for name in every for task in TASKS if task in every[name].TASKS]
+
+
+def _text_boxes(dataset: Dataset, folder: Path) -> None:
+    """Cartucho's layout: a text file a picture, with lines of class and corners."""
+    shutil.copytree(dataset.root, folder / "images-optional")
+    (folder / "ground-truth").mkdir()
+    for row, path in enumerate(dataset.paths):
+        targets = dataset.targets(row)
+        assert targets.boxes is not None
+        names = [f"class{number}" for number in targets.class_ids]
+        rows = zip(names, targets.boxes.tolist(), strict=True)
+        lines = [f"{name} {' '.join(map(str, box))}\n" for name, box in rows]
+        file = folder / "ground-truth" / Path(path).with_suffix(".txt").name
+        file.write_text("".join(lines))
+
+
+READ_ONLY: dict[str, Callable[[Dataset, Path], None]] = {"text_boxes": _text_boxes}
+"""How samples are written for which there is no writer."""
 
 
 def one_input(case: Case, number: int) -> tuple[str, list[str]]:
@@ -190,9 +215,19 @@ def _sound(dataset: Dataset, folder: Path) -> list[str]:
     return wrong[:3]
 
 
+def _looked_for(dataset: Dataset) -> int:
+    """Pairs of picture and class of which the labels say yes or no."""
+    lists = dataset.images["labelled"].to_list()
+    return sum(len(dataset.names) if known is None else len(known) for known in lists)
+
+
 def _loss(dataset: Dataset, case: Case, kind: str) -> list[str]:
     known = dataset.labels.height + dataset.kept_out
     if kind == "removal" or known >= case.labels:
+        return []
+    # A value that means "not known" takes a label back, and `labelled` says so.
+    unknown = case.cells - _looked_for(dataset) if len(dataset) == case.images else 0
+    if known + unknown >= case.labels:
         return []
     kinds = Counter(
         finding.kind

@@ -427,3 +427,11 @@ def test_a_damaged_mark_does_not_change_the_columns(tmp_path: Path) -> None:
     after = read(tmp_path / "copy")
     assert found(after) == [("bad-value", "labels.csv:2", 0)]
     assert list(labels(after).values()) == [["cat"], ["dog"], ["dog"]]
+
+
+def test_a_column_with_too_many_faults_is_said_to_be_no_class(tmp_path: Path) -> None:
+    text = "file,cat,dog\na.jpg,1,1\nb.jpg,0,?\nc.jpg,1,0\n"
+    dataset = read(make(tmp_path, text))
+    assert list(dataset.names) == ["cat"]
+    assert found(dataset) == [("bad-value", "labels.csv", 0)]
+    assert "'dog' has 0 or 1 in most rows" in dataset.findings[0].message

@@ -278,3 +278,10 @@ def test_splits_of_other_names_survive(tmp_path: Path) -> None:
         for path, split in zip(after.paths, after.images["split"])  # noqa: B905
     }
     assert [by_name[f"bild {number} ü"] for number in range(6)] == splits
+
+
+def test_a_readme_of_spaces_takes_no_time(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    lines(tmp_path / "metadata.jsonl", {"file_name": "a.jpg", "label": 0})
+    (tmp_path / "README.md").write_text("---\nnames:\n" + " " * 1_000_000 + "x\n---\n")
+    assert list(read(tmp_path).names) == ["class 0"]

@@ -112,8 +112,8 @@ def readme_names(text: str) -> list[str]:
         if line.strip() == "names:":
             inside = not found
         elif inside:
-            entry = re.fullmatch(r"\s+(?:-\s+|['\"]?(\d{1,9})['\"]?:\s*)(.+?)\s*", line)
-            if entry is None:
+            entry = re.fullmatch(r"(?:- +|['\"]?(\d{1,9})['\"]?: *)(\S.*)", line.strip()[:1000])
+            if entry is None or not line[:1].isspace():
                 inside = False
                 continue
             found[int(entry[1]) if entry[1] else len(found)] = _unquoted(entry[2])

@@ -192,6 +192,12 @@ def binary(column: Sequence[str]) -> bool:
     return known > 0 and faults <= _FAULTS * filled
 
 
+def mostly_binary(column: Sequence[str]) -> bool:
+    """Whether more than half of the cells that have something are 0 or 1."""
+    values = [value.strip().lower() for value in column[:_LOOKED_AT] if value.strip()]
+    return 2 * sum(value in YES or value in NO for value in values) > len(values)
+
+
 def _labels(
     table: Table, keys: Sequence[str], free: list[int], known: dict[str, int | None]
 ) -> Roles | None:

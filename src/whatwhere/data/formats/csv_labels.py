@@ -40,6 +40,7 @@ from whatwhere.data.formats._label_columns import (
     Roles,
     is_picture_name,
     key_of,
+    mostly_binary,
     roles_of,
 )
 from whatwhere.data.formats._label_parts import Part
@@ -299,6 +300,12 @@ class _Reader:
             if value and value != part.roles.task:
                 message = f"the task is {value[:40]!r} here, and {part.roles.task!r} elsewhere"
                 self.find("bad-value", message, loaded.records[row])
+        for at in part.roles.others:
+            if part.roles.label is None and mostly_binary(loaded.columns[at]):
+                message = (
+                    f"{loaded.header[at]!r} has 0 or 1 in most rows, but too much else for a class"
+                )
+                self.find("bad-value", message, loaded.name, "warning")
         for row, at in np.argwhere(part.codes == -2).tolist():
             column = part.roles.classes[at]
             value = loaded.columns[column][row]
