@@ -65,14 +65,14 @@ def written(
 
 
 def test_the_formats_are_these() -> None:
-    assert EVERY == [
+    assert [
         *("cifar", "cityscapes", "coco", "createml", "csv_boxes", "csv_labels", "cvat"),
         *("datumaro", "dota", "folders", "geo", "hf_imagefolder", "imagenet_val", "kitti"),
         *("label_studio", "labelme", "mnist", "mot", "open_images", "parquet", "text_boxes"),
         *("tfrecord", "voc", "webdataset", "yolo"),
-    ]
-    # None of them is for reading only.
-    assert sorted(writable()) == EVERY
+    ] == EVERY
+    # Answers of detectors, of which there are better files to write.
+    assert set(EVERY) - set(writable()) == {"text_boxes"}
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -237,8 +237,10 @@ def _generated(data: st.DataObject, place: Path) -> None:
                 assert isinstance(error, UsageError)
                 event(f"{kind} refuses")
             assume(refused is not None)
-            # Splits whose names no folder may have, said so.
-            assume("lost-split" not in {finding.kind for finding in refused})
+            # Splits whose names no folder may have, and pictures whose names no shard may.
+            kinds = {finding.kind for finding in refused}
+            assume("lost-split" not in kinds)
+            assume("renamed-image" not in kinds or not limits(kind).picture_names)
         there_and_back(dataset, one, two, folder)
 
 

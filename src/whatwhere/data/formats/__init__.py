@@ -148,6 +148,10 @@ def _read(format: Format, path: Path, images: Path | None, option: str) -> Datas
     except DataError as error:
         # A message may quote the file, and a line of a damaged file may be endless.
         raise DataError(shortened(str(error), 1000)) from error.__cause__
+    except UnicodeEncodeError as error:
+        # JSON can spell halves of characters ("\\ud800"), which no table can hold.
+        text = shortened(repr(error.object), 100)
+        raise DataError(f"{path} has the text {text}, which is not Unicode: repair it") from None
 
 
 def _seen(format: Format, path: Path) -> str | None:

@@ -109,7 +109,11 @@ def _categories(records: Any, where: str) -> tuple[list[Category], list[Finding]
             continue
         number, name = record.get("id"), record.get("name")
         try:
-            number = None if number is None else int(number)
+            if number is not None:
+                # As for annotations: whole, and no larger than 64 bits.
+                if int(number) != float(number) or not -(2**63) <= int(number) < 2**63:
+                    raise ValueError(number)
+                number = int(number)
         except (TypeError, ValueError, OverflowError):
             message = f"'id' is {number!r}, which is of the wrong kind"
             findings.append(Finding("bad-value", message, place, "warning", "left out"))

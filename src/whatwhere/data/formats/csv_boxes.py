@@ -139,6 +139,7 @@ class _Reader:
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             reader = csv.reader(stream, delimiter=columns.delimiter)
             first = columns.header
+            width = None
             while True:
                 try:
                     cells = next(reader, None)
@@ -152,6 +153,11 @@ class _Reader:
                     return
                 if not any(cell.strip() for cell in cells):
                     continue
+                width = len(cells) if width is None else width
+                if any(cell.strip() for cell in cells[width:]):
+                    message = f"the row has {len(cells)} cells, the first one {width}"
+                    record = f"{where}:{reader.line_num}"
+                    self.rows.find("bad-record", message, record, action="the first are read")
                 if not first:
                     yield cells, reader.line_num
                 first = False
