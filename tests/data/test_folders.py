@@ -265,6 +265,16 @@ def test_what_cannot_be_a_folder_is_said(tmp_path: Path) -> None:
     assert [(one.kind, one.where) for one in found] == [("missing-labels", paths[1])]
 
 
+def test_names_that_are_no_text_are_kept_out(tmp_path: Path) -> None:
+    make(tmp_path, "cat/a.png", "dog/b.png", "owl/c.png")
+    (tmp_path / "cat" / "a.png").rename(tmp_path / "cat" / os.fsdecode(b"\xff.png"))
+    (tmp_path / "owl").rename(tmp_path / os.fsdecode(b"\xe4"))
+    dataset = read(tmp_path, format="folders")
+    assert dataset.relative_paths() == ["dog/b.png"]
+    found = [(one.kind, one.where) for one in dataset.findings if one.severity == "error"]
+    assert found == [("bad-name", "\\udce4"), ("bad-name", "cat/\\udcff.png")]
+
+
 def test_cifar10(shared: Path) -> None:
     dataset = read(shared / "cifar10_folders")
     assert dataset.splits == {"train": 10_000, "test": 2_000}

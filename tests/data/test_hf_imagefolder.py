@@ -285,3 +285,12 @@ def test_a_readme_of_spaces_takes_no_time(tmp_path: Path) -> None:
     lines(tmp_path / "metadata.jsonl", {"file_name": "a.jpg", "label": 0})
     (tmp_path / "README.md").write_text("---\nnames:\n" + " " * 1_000_000 + "x\n---\n")
     assert list(read(tmp_path).names) == ["class 0"]
+
+
+def test_half_a_character_is_no_trap(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    text = '{"file_name": "a.jpg", "label": "\\ud800x", "note": {"\\udfff": ["\\ud83d\\ude00"]}}'
+    (tmp_path / "metadata.jsonl").write_text(text)
+    dataset = read(tmp_path)
+    assert list(dataset.names) == ["?x"]
+    assert json.loads(dataset.images["extra"][0]) == {"hf_imagefolder": {"note": {"?": ["😀"]}}}

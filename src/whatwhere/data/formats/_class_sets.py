@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -102,6 +103,29 @@ def read_text(file: Path, root: Path) -> str | None:
         return None
 
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def parse_json(text: str) -> Any:
+    """JSON without halves of surrogate pairs, which no table and no UTF-8 file can hold.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON, or too deep.
+    """
+    value = json.loads(text)
+    return _whole(value) if _HALF.search(text) else value
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {_whole(key): _whole(one) for key, one in value.items()}
+    return value
+
+
 def lines_of(text: str) -> list[str]:
     """The lines, ended by LF or CR LF only, without empty ones at the end."""
     lines = [line.removesuffix("\r") for line in text.split("\n")]
@@ -126,7 +150,7 @@ def name_in(line: str) -> str:
     if not name.startswith('"'):
         return name
     try:
-        return str(json.loads(name))
+        return str(parse_json(name))
     except (ValueError, RecursionError):
         return name
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from whatwhere.data.findings import KEPT_OUT, Finding
-from whatwhere.data.formats._class_sets import lines_of, peek, read_text
+from whatwhere.data.formats._class_sets import lines_of, parse_json, peek, read_text
 from whatwhere.data.formats._files import entries, is_picture, relative, split_name
 
 # Folders of other formats; where they are, the others are not classes.
@@ -162,7 +161,7 @@ def _text_words(text: str) -> dict[str, str] | None:
 
 def _json_words(text: str) -> dict[str, str] | None:
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except (ValueError, RecursionError):
         return None
     pairs = found.values() if isinstance(found, dict) else ()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +26,7 @@ _FREE_ROWS = 1_000_000
 _ROWS_A_BYTE = 64
 
 _Answer = TypeVar("_Answer")
+_quiet = threading.RLock()
 
 
 def is_frame(file: Path) -> bool:
@@ -68,10 +72,33 @@ def read_frame(file: Path, rows: int | None = None) -> pl.DataFrame:
     return _guarded(file, lambda: scan(file).collect())
 
 
+@contextmanager
+def _no_backtraces() -> Iterator[None]:
+    """Inside, nothing reaches stderr: a damaged file makes threads of polars print their stack.
+
+    What is wrong is said by the error that polars raises afterwards.
+    """
+    with _quiet:
+        try:
+            kept = os.dup(2)
+        except OSError:  # the program runs without stderr
+            yield
+            return
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
+
+
 def _guarded(file: Path, call: Callable[[], _Answer]) -> _Answer:
     """The answer; polars ends with errors of many kinds where a file is damaged."""
     try:
-        return call()
+        with _no_backtraces():
+            return call()
     except (pl.exceptions.PolarsError, OSError, ValueError, OverflowError) as error:
         reason = str(error).split("\n")[0][:200]
     except pl.exceptions.PanicException as error:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from whatwhere.data.findings import KEPT_OUT, Finding
-from whatwhere.data.formats._class_sets import read_text
+from whatwhere.data.formats._class_sets import parse_json, read_text
 from whatwhere.data.formats._files import relative
 from whatwhere.data.formats._frames import read_frame
 from whatwhere.errors import DataError
@@ -55,7 +54,7 @@ def _json_lines(
             if not text:
                 continue
             try:
-                record = json.loads(text)
+                record = parse_json(text.decode("utf-8"))
             except (ValueError, RecursionError) as error:
                 message = f"the line is not JSON ({str(error)[:100]})"
                 findings.append(_bad(message, f"{where}:{number}"))
@@ -94,7 +93,7 @@ def _cell(key: str, text: str) -> Any:
     """A cell of metadata.csv; lists and objects stand there as JSON."""
     if key in ("objects", *LABEL_KEYS) and text[:1] in "[{":
         try:
-            return json.loads(text)
+            return parse_json(text)
         except (ValueError, RecursionError):
             return text
     if key in ("width", "height", "image_id") and text.isdecimal() and len(text) < 18:
@@ -124,7 +123,7 @@ def readme_names(text: str) -> list[str]:
 def _unquoted(text: str) -> str:
     if text.startswith('"'):
         try:
-            return str(json.loads(text))
+            return str(parse_json(text))
         except ValueError:
             return text
     if len(text) > 1 and text[0] == text[-1] == "'":

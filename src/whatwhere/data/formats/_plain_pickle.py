@@ -171,7 +171,7 @@ class _Walk:
             return
         value: Any = self._take(length)
         if kind != "bytes":
-            value = value.decode(kind, "surrogatepass" if kind == "utf-8" else "strict")
+            value = value.decode(kind, "replace")
         self.stack.append(value)
 
     def _marked(self) -> list[Any]:

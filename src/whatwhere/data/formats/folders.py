@@ -91,10 +91,24 @@ class _Reader:
         self.ids: list[int] = []
 
     def find(self, kind: str, message: str, where: str, severity: Severity = "warning") -> None:
-        action = KEPT_OUT if kind in ("stray-file", "missing-labels") else "kept"
+        action = "kept" if kind == "empty-class" else KEPT_OUT
         self.findings.append(Finding(kind, message, where, severity, action))
 
+    def _named(self, path: str, what: str) -> bool:
+        """Whether a name is Unicode; another kind of bytes has no place in a table."""
+        if path.isascii():
+            return True
+        shown = path.encode("utf-8", "backslashreplace").decode("utf-8")
+        if shown == path:
+            return True
+        where = shown[len(str(self.root)) + 1 :]
+        self.find("bad-name", f"the name of the {what} is not UTF-8: rename it", where, "error")
+        return False
+
     def read(self) -> Dataset:
+        for split, parts in self.layout.parts.items():
+            kept = [folder for folder in parts if self._named(str(folder), "folder")]
+            self.layout.parts[split] = kept
         folders = sorted({folder.name for folder in self.layout.folders})
         numbers = numbers_of(folders)
         if numbers is not None:
@@ -152,8 +166,11 @@ class _Reader:
         for place, below, files in os.walk(folder):
             below[:] = sorted(name for name in below if not name.startswith("."))
             for name in sorted(files):
+                path = f"{place}{os.sep}{name}"
+                if not self._named(path, "file"):
+                    continue
                 if is_picture(name):
-                    self.paths.append(f"{place}{os.sep}{name}")
+                    self.paths.append(path)
                 elif not name.startswith("."):
                     where = relative(Path(place, name), self.root)
                     self.find("stray-file", "the file is not a picture", where, "info")

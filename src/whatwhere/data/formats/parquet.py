@@ -21,6 +21,7 @@ from whatwhere.data.formats._class_sets import (
     Places,
     missing_images,
     own_file,
+    parse_json,
     read_text,
     tidy_some_boxes,
 )
@@ -103,7 +104,7 @@ def read(path: Path, images: Path | None = None) -> Dataset:
 def _said(file: Path, text: str) -> dict[str, Any]:
     """What dataset.json says, checked."""
     try:
-        found = json.loads(text)
+        found = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not valid JSON ({error}): get it again") from None
     if not isinstance(found, dict):

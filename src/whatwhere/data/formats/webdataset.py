@@ -12,7 +12,6 @@ columns of the labels as lists in "columns", and those of the picture beside the
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from whatwhere.data.formats._class_sets import (
     is_plain_name,
     names_of,
     own_file,
+    parse_json,
     read_text,
 )
 from whatwhere.data.formats._files import entries, relative, split_name
@@ -251,7 +251,7 @@ class _Reader(JsonLabels):
 
     def _json(self, data: bytes, where: str) -> dict[str, Any]:
         try:
-            found = json.loads(data)
+            found = parse_json(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             message = f"the file is not JSON ({str(error)[:100]})"
             self.find("damaged-annotation", message, where)
