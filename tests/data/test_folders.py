@@ -275,6 +275,25 @@ def test_names_that_are_no_text_are_kept_out(tmp_path: Path) -> None:
     assert found == [("bad-name", "\\udce4"), ("bad-name", "cat/\\udcff.png")]
 
 
+def test_words_of_synsets_survive(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((4, 5, 3), np.uint8))
+    write_image(tmp_path / "b.png", np.zeros((4, 5, 3), np.uint8))
+    known = {"n01440764": {"words": "tench, Tinca tinca"}}
+    before = Dataset(
+        {"path": [str(tmp_path / "a.png"), str(tmp_path / "b.png")]},
+        {"image": [0, 1], "class_id": [0, 1]},
+        ["n01440764", "n01443537"],
+        class_info=known,
+    )
+    assert before.write(tmp_path / "copy", "folders") == ()
+    after = read(tmp_path / "copy")
+    assert (after.class_info, list(after.names)) == (known, list(before.names))
+    assert after.findings == ()
+    before.class_info = {"n01440764": {"words": "tench", "colour": "green"}}
+    (lost,) = before.write(tmp_path / "other", "folders")
+    assert "class_info" in lost.message
+
+
 def test_cifar10(shared: Path) -> None:
     dataset = read(shared / "cifar10_folders")
     assert dataset.splits == {"train": 10_000, "test": 2_000}

@@ -188,3 +188,22 @@ def test_names_and_splits_survive(tmp_path: Path) -> None:
     assert list(after.names) == names
     assert after.images["split"].to_list() == [None, None, "train"]
     assert after.images["width"].to_list() == [5, 5, 5]
+
+
+def test_words_of_synsets_survive(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", np.zeros((4, 5, 3), np.uint8))
+    write_image(tmp_path / "b.png", np.zeros((4, 5, 3), np.uint8))
+    known = {"n01440764": {"words": "tench, Tinca tinca"}}
+    before = Dataset(
+        {"path": [str(tmp_path / "a.png"), str(tmp_path / "b.png")]},
+        {"image": [0, 1], "class_id": [0, 1]},
+        ["n01440764", "n01443537"],
+        class_info=known,
+    )
+    assert before.write(tmp_path / "copy", "imagenet_val") == ()
+    after = read(tmp_path / "copy")
+    assert (after.class_info, list(after.names)) == (known, list(before.names))
+    assert after.findings == ()
+    before.class_info = {"n01440764": {"words": "tench", "colour": "green"}}
+    (lost,) = before.write(tmp_path / "other", "imagenet_val")
+    assert "class_info" in lost.message

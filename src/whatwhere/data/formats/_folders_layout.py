@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,20 @@ def words_of(
             continue
         return {name: {"words": known[name]} for name in names if name in known}
     return {}
+
+
+def words_text(names: Sequence[str], class_info: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """synset_words.txt; None if it cannot hold all that is known of the classes."""
+    lines = []
+    for name in names:
+        known = class_info.get(name) or {}
+        words = known.get("words", "")
+        if not _SYNSET.fullmatch(name) or set(known) - {"words"} or not isinstance(words, str):
+            return None
+        if words != words.strip() or not words.isprintable():
+            return None
+        lines.append(f"{name} {words}".rstrip() + "\n")
+    return "".join(lines) if class_info else None
 
 
 def _text_words(text: str) -> dict[str, str] | None:

@@ -32,11 +32,13 @@ from whatwhere.data.formats._folders_layout import (
     looks_like_classes,
     numbers_of,
     words_of,
+    words_text,
 )
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.formats.csv_labels import classes_beside
 from whatwhere.data.tables import IMAGE_COLUMNS, table
 from whatwhere.errors import DataError, UsageError
+from whatwhere.images import write_atomic
 from whatwhere.types import Labels, Task
 
 NAME = "folders"
@@ -182,6 +184,12 @@ class _Reader:
             self.find("empty-class", message, relative(folder, self.root))
 
 
+def holds(dataset: Dataset) -> frozenset[str]:
+    """See `formats`: words of synsets have a file."""
+    words = words_text(dataset.names, dataset.class_info)
+    return HOLDS if words is None else HOLDS | {"class_info"}
+
+
 def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`; numbers go back in front of the names that were read without them."""
     need_pictures(pictures, "a set of class folders")
@@ -202,6 +210,8 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     top = f"{folder}/{next(iter(dataset.splits))}" if held else f"{folder}"
     for place in {*places, *(f"{top}/{name}" for name in folders if name not in used)}:
         Path(place).mkdir(parents=True, exist_ok=True)
+    if (words := words_text(dataset.names, dataset.class_info)) is not None:
+        write_atomic(folder / "synset_words.txt", words)
     paths = [dataset.paths[row] for row in rows]
     names = unique_names(paths, places)
     pictures.place(paths, [f"{a}/{b}" for a, b in zip(places, names, strict=True)])

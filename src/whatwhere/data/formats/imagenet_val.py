@@ -38,6 +38,7 @@ from whatwhere.data.formats._class_sets import (
 )
 from whatwhere.data.formats._files import entries, head, is_picture, relative, split_name
 from whatwhere.data.formats._files import unique_names as unique
+from whatwhere.data.formats._folders_layout import words_text
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.tables import IMAGE_COLUMNS, table
 from whatwhere.errors import DataError
@@ -326,6 +327,12 @@ class _Reader:
         )
 
 
+def holds(dataset: Dataset) -> frozenset[str]:
+    """See `formats`: words of synsets have a file."""
+    words = words_text(dataset.names, dataset.class_info)
+    return HOLDS if words is None else HOLDS | {"class_info"}
+
+
 def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`."""
     findings: list[Finding] = []
@@ -347,5 +354,9 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
         lines.setdefault(stems[row], []).append(f"{names[row]} {classes[row]}\n")
     for stem, listed in lines.items():
         write_atomic(folder / f"{stem}.txt", "".join(listed))
-    write_atomic(folder / "labels.txt", names_text(dataset.names))
+    words = words_text(dataset.names, dataset.class_info)
+    if words is None:
+        write_atomic(folder / "labels.txt", names_text(dataset.names))
+    else:
+        write_atomic(folder / "synset_words.txt", words)
     return findings
