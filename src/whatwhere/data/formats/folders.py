@@ -24,6 +24,7 @@ from whatwhere.data.formats._class_sets import (
     some_sizes,
     unlabelled,
 )
+from whatwhere.data.formats._csv_labels_layout import classes_beside
 from whatwhere.data.formats._files import entries, is_picture, relative, split_name, unique_names
 from whatwhere.data.formats._folders_layout import (
     WORDS_FILES,
@@ -35,7 +36,6 @@ from whatwhere.data.formats._folders_layout import (
     words_text,
 )
 from whatwhere.data.formats._pictures import Pictures
-from whatwhere.data.formats.csv_labels import classes_beside
 from whatwhere.data.tables import IMAGE_COLUMNS, table
 from whatwhere.errors import DataError, UsageError
 from whatwhere.images import write_atomic
