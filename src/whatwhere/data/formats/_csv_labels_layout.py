@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from whatwhere.data.formats._class_sets import Places
+from whatwhere.data.formats._csv_columns import columns_of
 from whatwhere.data.formats._files import entries, split_name
 from whatwhere.data.formats._label_columns import (
     AmbiguousError,
