@@ -124,7 +124,7 @@ def _text_boxes(dataset: Dataset, folder: Path) -> None:
         file.write_text("".join(lines))
 
 
-PRESENCE = {"csv_labels"}
+PRESENCE = {("csv_labels", "multilabel"), ("open_images", "multilabel")}
 """Formats where a value is a label or none: another value is another truth, not a loss."""
 
 READ_ONLY: dict[str, Callable[[Dataset, Path], None]] = {"text_boxes": _text_boxes}
@@ -226,7 +226,7 @@ def _looked_for(dataset: Dataset) -> int:
 
 def _loss(dataset: Dataset, case: Case, kind: str) -> list[str]:
     known = dataset.labels.height + dataset.kept_out
-    if kind == "removal" or known >= case.labels or case.format in PRESENCE:
+    if kind == "removal" or known >= case.labels or (case.format, case.task) in PRESENCE:
         return []
     # A value that means "not known" takes a label back, and `labelled` says so.
     unknown = case.cells - _looked_for(dataset) if len(dataset) == case.images else 0

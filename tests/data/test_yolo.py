@@ -250,3 +250,17 @@ def test_coco128(shared: Path) -> None:
         ("missing-image", "labels/train2017/000000000656.txt"),
         ("missing-image", "labels/train2017/000000000659.txt"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train: a\ntrain: b\nnames: [x]\n", "'train' of line 2 is there twice"),
+        ("train: a\nnames:\n  0: x\n  0: y\n", "'0' is there twice"),
+        ("train: a\nnames: {0: x, 0: y}\n", "'0' is there twice"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read(tmp_path)

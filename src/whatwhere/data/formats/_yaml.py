@@ -21,7 +21,8 @@ def parse_yaml(text: str) -> dict[str, Value]:
     """Top-level keys and their values; numbers stay texts.
 
     Raises:
-        YamlError: a bracket is not closed, or a line is neither key, item nor comment.
+        YamlError: a bracket is not closed, a key is there twice, or a line is neither key,
+            item nor comment.
     """
     found: dict[str, Value] = {}
     lines = list(enumerate(text.splitlines(), 1))
@@ -35,6 +36,8 @@ def parse_yaml(text: str) -> dict[str, Value]:
         if match is None:
             raise YamlError(f"line {number} is not understood: {line.strip()[:60]!r}")
         key = next(part for part in match.groups()[:3] if part is not None)
+        if key in found:
+            raise YamlError(f"key {key!r} of line {number} is there twice")
         value = _content(match[4] or "")
         if value[:1] in ("[", "{"):
             while _depth(value) > 0:
@@ -119,7 +122,7 @@ def _flow(text: str, number: int) -> Value:
     items = [item for item in [*items, inner[start:]] if item.strip()]
     if text[0] == "[":
         return [_plain(item) for item in items]
-    return dict(_pair(item) for item in items)
+    return _map(items)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -127,8 +130,17 @@ def _pair(text: str) -> tuple[str, str]:
     return _plain(key), _plain(value)
 
 
+def _map(items: list[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for key, value in map(_pair, items):
+        if key in found:
+            raise YamlError(f"key {key!r} is there twice, for {found[key]!r} and {value!r}")
+        found[key] = value
+    return found
+
+
 def _block(lines: list[str]) -> Value:
     content = [text for line in lines if (text := _content(line))]
     if content and all(text.startswith("-") for text in content):
         return [_plain(text[1:]) for text in content]
-    return dict(_pair(text) for text in content if ":" in text)
+    return _map([text for text in content if ":" in text])
