@@ -126,7 +126,23 @@ LIMITS: dict[str, Limits] = {
     "cvat": Limits(
         extra='{"cvat": {"z_order": 2, "group_id": 4}}',
         image_extra='{"cvat": {"task_id": "3"}}',
-        class_info={"ant": {"color": "#c06060", "supercategory": "insect"}},
+        # Declarations of attributes as CVAT has them, and names for the points of skeletons.
+        class_info={
+            "ant": {
+                "color": "#c06060",
+                "supercategory": "insect",
+                "keypoints": ["head", "thorax", "tail"],
+                "attributes": [
+                    {
+                        "name": "legs",
+                        "mutable": True,
+                        "input_type": "number",
+                        "default_value": "6",
+                        "values": ["0", "8", "1"],
+                    }
+                ],
+            }
+        },
     ),
     "datumaro": Limits(
         extra='{"datumaro": {"z_order": 3, "group": 5}}',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -23,7 +23,7 @@ from whatwhere.data.formats._outlines import (
     runs_of,
     turned,
 )
-from whatwhere.data.formats._values import number
+from whatwhere.data.formats._values import flag, number
 from whatwhere.data.formats._xml import Node, XmlError
 
 _DEEPEST = 100
@@ -95,6 +95,9 @@ CUBOID = tuple(
 )
 """Attributes of a cuboid: the corners of its two faces."""
 
+SIDES = ("xtl", "ytl", "xbr", "ybr")
+"""Attributes of a box: x1, y1, x2, y2."""
+
 SHAPES = {"box", "polygon", "ellipse", "cuboid", "mask"}
 
 
@@ -116,7 +119,7 @@ def geometry(
         return None if points is None else (enclosing([points]), [points])
     if tag == "mask":
         return _mask(attributes, size)
-    names = {"box": ("xtl", "ytl", "xbr", "ybr"), "ellipse": ("cx", "cy", "rx", "ry")}
+    names = {"box": SIDES, "ellipse": ("cx", "cy", "rx", "ry")}
     values = [number(attributes.get(name)) for name in names.get(tag, CUBOID)]
     degrees = number(attributes.get("rotation", "0"))
     found = [value for value in values if value is not None]
@@ -138,6 +141,40 @@ def geometry(
 def corners(text: str) -> list[int | float] | None:
     """Points such as "1.5,2;3,4;5,6" as one outline; None if it is none."""
     return outline([value for pair in text.split(";") for value in pair.split(",")])
+
+
+def skeleton(node: Node, names: Sequence[str]) -> tuple[Box | None, list[int | float]] | None:
+    """The box around the visible points of a skeleton, and its key points as in COCO.
+
+    Points that are `outside` become 0, 0, 0, as COCO writes them; not those of our own
+    writer, whose skeletons have the sides of a box, too.
+
+    Args:
+        node: the element, with a <points> for each point.
+        names: of the points, in their order.
+
+    Returns:
+        None if its points are not these; a box of None if no point is visible.
+    """
+    sides = [number(node.attributes.get(side)) for side in SIDES]
+    own = None not in sides
+    found: dict[str, list[int | float]] = {}
+    for one in node.children:
+        if one.tag == "attribute":
+            continue
+        name = one.attributes.get("label", "").strip()
+        point = outline([list(one.attributes.get("points", "").split(","))], 1)
+        if one.tag != "points" or name in found or name not in names or point is None:
+            return None
+        seen = 1 if flag(one.attributes.get("occluded")) else 2
+        seen = 0 if flag(one.attributes.get("outside")) else seen
+        found[name] = [*point, seen] if seen or own else [0, 0, 0]
+    points = [found.get(name, [0, 0, 0]) for name in names if not own or name in found]
+    visible = [point[:2] for point in points if point[2]]
+    box = enclosing(visible) if visible else None
+    if own:
+        box = tuple(side or 0.0 for side in sides)  # type: ignore[assignment]
+    return (box, [value for point in points for value in point]) if points else None
 
 
 def _mask(
