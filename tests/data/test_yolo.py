@@ -227,6 +227,20 @@ escaped: "a \\"b\\" # c\\u00e4\\n"
     }
 
 
+@pytest.mark.parametrize(
+    ("escaped", "text"),
+    [
+        (r"k\xE4fer, \"big\" 100%", 'käfer, "big" 100%'),
+        (r"\U0001F41C\u00e4\n\e\_a\/b\\x41", "\U0001f41cä\n\x1b\xa0a/b\\x41"),
+        (r"\uD800 \UFFFFFFFF \x4 \q", "\\uD800 \\UFFFFFFFF x4 q"),
+    ],
+)
+def test_escapes_of_yaml_that_json_has_not(escaped: str, text: str) -> None:
+    """PyYAML writes them for every letter above ASCII, unless it is told otherwise."""
+    assert parse_yaml(f'names:\n  0: "{escaped}"\n') == {"names": {"0": text}}
+    assert parse_yaml(f'names: ["{escaped}", ant]\n') == {"names": [text, "ant"]}
+
+
 @pytest.mark.parametrize("text", ["it's", "#1", "a: b # c", "", " x ", "\n\u2028\x07", '"', "\\"])
 def test_quoted_yaml_comes_back(text: str) -> None:
     written = f"a: {quoted(text)}\nb:\n  0: {quoted(text)}\nc: [{quoted(text)}, {quoted(text)}]\n"

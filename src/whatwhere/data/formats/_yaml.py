@@ -96,10 +96,25 @@ def _plain(text: str) -> str:
             value = json.loads(text)
         except ValueError:
             value = None
-        return value if isinstance(value, str) else re.sub(r"\\(.)", r"\1", text[1:-1])
+        # YAML has escapes that JSON has not: PyYAML writes "k\xE4fer" for a letter above ASCII.
+        return value if isinstance(value, str) else _ESCAPE.sub(_unescaped, text[1:-1])
     if len(text) >= 2 and text[0] == text[-1] == "'":
         return text[1:-1].replace("''", "'")
     return text
+
+
+_ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|.)")
+_LETTERS = dict(zip("0abtnvfreN_LP", "\0\a\b\t\n\v\f\r\x1b\x85\xa0\u2028\u2029", strict=True))
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """What an escape of YAML 1.2, section 5.7, stands for; the letter itself if it is none."""
+    code = match[1]
+    if len(code) == 1:
+        return _LETTERS.get(code, code)
+    number = int(code[1:], 16)
+    # Halves of characters are no text.
+    return chr(number) if number <= 0x10FFFF and not 0xD800 <= number < 0xE000 else match[0]
 
 
 _PARTS = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^']|'')*')|([\[\]{},])""")
