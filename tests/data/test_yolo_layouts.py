@@ -45,6 +45,19 @@ def test_darknet(prefix: str, tmp_path: Path) -> None:
     assert read(tmp_path / "set" / "obj.data").digest() == dataset.digest()
 
 
+def test_darknet_with_a_folder_for_each_split(tmp_path: Path) -> None:
+    """As Datumaro writes it, and CVAT with it; these folders are no classes."""
+    root = darknet(tmp_path / "set", "data/")
+    (root / "obj_valid_data").mkdir()
+    for file in list((root / "obj_train_data").glob("c.*")):
+        file.rename(root / "obj_valid_data" / file.name)
+    (root / "valid.txt").write_text("data/obj_valid_data/c.png\n")
+    dataset = read(root)
+    assert (dataset.format, dataset.splits) == ("yolo", {"train": 2, "val": 1})
+    assert dataset.labels.height == 3
+    assert formats()["folders"].recognise(root) is None
+
+
 def test_darknet_whose_pictures_are_elsewhere(tmp_path: Path) -> None:
     root = darknet(tmp_path / "set")
     pictures = tmp_path / "pictures" / "below"
@@ -93,6 +106,21 @@ def test_names_beside_folders(names: str, tmp_path: Path) -> None:
     assert dataset.splits == {"train": 1, "val": 1}
     assert found(dataset) == [("missing-image", "train/labels/lost.txt")]
     assert dataset.labels.height == 2
+
+
+def test_settings_without_splits(tmp_path: Path) -> None:
+    """As supervision writes them."""
+    root = tmp_path / "set"
+    (root / "labels").mkdir(parents=True)
+    (root / "data.yaml").write_text("nc: 2\nnames: [cat, wild dog]\n")
+    picture(root / "images" / "a.png")
+    picture(root / "images" / "b.png")
+    assert formats()["yolo"].recognise(root) is None
+    (root / "labels" / "a.txt").write_text(LINE)
+    (root / "labels" / "b.txt").write_text("")
+    dataset = read(root)
+    assert (dataset.format, list(dataset.names)) == ("yolo", ["cat", "wild dog"])
+    assert (len(dataset), dataset.labels.height, dataset.splits) == (2, 1, {})
 
 
 def test_labels_alone_with_their_pictures_elsewhere(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ FOREIGN = frozenset(
     | {"image_2", "label_2", "velodyne", "leftimg8bit", "gtfine", "gtbbox3d", "labeltxt", "img1"}
 )
 
+_DARKNET = re.compile(r"obj_.+_data")
+"""Folders of YOLO's darknet layout: obj_train_data."""
+
 _NUMBERED = re.compile(r"(\d{3,6})\.(.+)", re.S)
 _SYNSET = re.compile(r"n\d{8}")
 WORDS_FILES = (
@@ -97,7 +100,8 @@ def looks_like_classes(layout: Layout) -> bool:
     """Whether a sample of the folders has pictures, and nothing that another format has."""
     folders = layout.folders
     known = [*_below(layout.base), *folders[:2000]]
-    if any(folder.name.lower() in FOREIGN for folder in known):
+    names = {folder.name.lower() for folder in known}
+    if names & FOREIGN or any(map(_DARKNET.fullmatch, names)):
         return False
     step = max(1, len(folders) // _SAMPLED_FOLDERS)
     pictures = empty = strange = 0

@@ -63,9 +63,10 @@ def settings_file(path: Path) -> tuple[Path, str] | None:
     yamls = [file for file in files if file.suffix.lower() in (".yaml", ".yml")]
     for file in sorted(yamls, key=lambda file: file.stem != "data"):
         text = head(file).decode("utf-8-sig", "replace")
-        if re.search(r"^['\"]?names['\"]?\s*:", text, re.M) and re.search(
-            r"^['\"]?(train|val|test|unsplit)['\"]?\s*:", text, re.M
-        ):
+        if not re.search(r"^['\"]?names['\"]?\s*:", text, re.M):
+            continue
+        # supervision writes names alone, beside images/ and labels/.
+        if re.search(r"^['\"]?(train|val|test|unsplit)['\"]?\s*:", text, re.M) or _has_labels(path):
             return file, "yaml"
     for file in files:
         if file.suffix.lower() == ".data" and _is_darknet(file):
