@@ -131,6 +131,29 @@ def test_the_file_itself_has_the_same_classes(tmp_path: Path) -> None:
         assert facts(dataset) == [("ant", False, [10, 5, 30, 15], "1")]
 
 
+def test_the_benchmarks_classes_keep_their_numbers(tmp_path: Path) -> None:
+    """The evaluation kit goes by the number and never reads labels.txt."""
+    rows = "1,1,11,6,20,10,1,3,1\n2,1,11,6,20,10,1,7,1\n2,2,11,6,20,10,1,1,1\n"
+    dataset = read(make(tmp_path / "one", rows))
+    assert list(dataset.names) == ["pedestrian", "car", "static_person"]
+    turned = Dataset(
+        dataset.images,
+        dataset.labels.with_columns(class_id=2 - dataset.labels["class_id"]),
+        list(dataset.names)[::-1],
+    )
+    for number, one in enumerate((dataset, turned)):
+        one.write(tmp_path / f"two{number}", "mot")
+        file = next((tmp_path / f"two{number}").rglob("gt.txt"))
+        assert [row.split(",")[7] for row in file.read_text().split()] == ["3", "7", "1"]
+        again = read(tmp_path / f"two{number}")
+        assert list(again.names) == list(one.names)
+        assert facts(again) == facts(one)
+    other = Dataset(dataset.images, dataset.labels, ["pedestrian", "dog", "static_person"])
+    other.write(tmp_path / "three", "mot")
+    file = next((tmp_path / "three").rglob("gt.txt"))
+    assert [row.split(",")[7] for row in file.read_text().split()] == ["2", "3", "1"]
+
+
 def test_tracks_that_are_no_numbers_are_numbered(tmp_path: Path) -> None:
     dataset = read(make(tmp_path / "one", "1,1,11,6,20,10,1,1,1\n2,2,11,6,20,10,1,1,1\n"))
     labels = dataset.labels.with_columns(pl.Series("track", ["left", "1"]))

@@ -24,6 +24,9 @@ from whatwhere.images import member, write_atomic
 def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`: <split>/<sequence>/ with img1/, gt/gt.txt, gt/labels.txt, seqinfo.ini.
 
+    Classes that all are the benchmark's keep their numbers there, which its kit goes by; then
+    labels.txt has all of those, and gt/classes.txt the ones of the data set in their order.
+
     Frames are called by their number, as the format has it. Where no pictures are written,
     seqinfo.ini has a section that gives the name of each frame.
     """
@@ -54,7 +57,11 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     labels: dict[str, list[Any]] = dataset.labels.select("class_id", "ignore", "extra").to_dict(
         as_series=False
     )
-    names = names_text(dataset.names)
+    names, own_names = names_text(dataset.names), ""
+    numbers = list(range(1, len(dataset.names) + 1))
+    if set(dataset.names) <= set(CLASSES) and tuple(dataset.names) != CLASSES[: len(numbers)]:
+        numbers = [CLASSES.index(name) + 1 for name in dataset.names]
+        names, own_names = names_text(CLASSES), names
     lost = 0
     for place, rows in rows_of.items():
         rows = [row for row in rows if there[row]]
@@ -70,13 +77,15 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             for at in range(*dataset.rows_of(row)):
                 own = owns.get(at, {})
                 flag = "0" if labels["ignore"][at] else _number(own.get("flag"), "1")
-                tail = f"{labels['class_id'][at] + 1},{_number(own.get('visibility'), '1')}"
+                tail = f"{numbers[labels['class_id'][at]]},{_number(own.get('visibility'), '1')}"
                 if world:
                     tail = ",".join(_world(own.get("world")))
                 box = _uncut(own.get("box"), boxes[at]) or texts[at]
                 lines.append(f"{frames[row]},{tracks[at]},{box},{flag},{tail}\n")
         write_atomic(folder / place / "gt" / "gt.txt", "".join(lines))
         write_atomic(folder / place / "gt" / "labels.txt", names)
+        if own_names:
+            write_atomic(folder / place / "gt" / "classes.txt", own_names)
         info = _info(dataset, where[place], rows, frames, suffixes, pictures.how == "none")
         write_atomic(folder / place / "seqinfo.ini", info)
     if lost:

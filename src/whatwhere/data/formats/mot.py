@@ -11,7 +11,8 @@ id, `group` the sequence; frame number, visibility and place in the world stand 
 
 Detections (det/det.txt) and results are read only if their file is named, or if no sequence
 has ground truth; their seventh column is the score. gt/labels.txt, with a class name a line,
-is CVAT's addition, which our writer makes, too.
+is CVAT's addition, which our writer makes, too; gt/classes.txt beside it has those of the data
+set, where labels.txt is the benchmark's own list.
 """
 
 from __future__ import annotations
@@ -202,7 +203,12 @@ class _Reader:
             listed = [name_in(line) or f"class {at}" for at, line in enumerate(lines, 1)]
             while listed and not lines[len(listed) - 1].strip():
                 listed.pop()
-            self.names |= dict.fromkeys(listed)
+            chosen = file.with_name("classes.txt")
+            own = listed
+            if chosen.is_file():
+                lines = read_lines(chosen, relative(chosen, self.root), self.findings) or []
+                own = [name_in(line) for line in lines if line.strip()]
+            self.names |= dict.fromkeys(own)
         names: dict[float, str] = {float(at): one for at, one in enumerate(listed or CLASSES, 1)}
         # Only rows of MOT16 and later have a class; -1 is what others put there.
         kinds = pl.col("columns") < 10
