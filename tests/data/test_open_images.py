@@ -55,6 +55,18 @@ def test_what_a_row_says(tmp_path: Path) -> None:
     assert dataset.findings == ()
 
 
+def test_lists_of_pictures_are_called_as_other_programs_look_for_them(tmp_path: Path) -> None:
+    dataset = read(make(tmp_path / "one", boxes(CAT)))
+    dataset.write(tmp_path / "two", "open_images")
+    assert sorted(file.name for file in (tmp_path / "two").glob("*.csv")) == [
+        "class-descriptions-boxable.csv",
+        "train-annotations-bbox.csv",
+        "train-images-with-rotation.csv",
+    ]
+    assert read(tmp_path / "two").images["extra"].equals(dataset.images["extra"])
+    assert len(read(tmp_path / "two")) == 2
+
+
 def test_other_words_for_the_source_come_back(tmp_path: Path) -> None:
     rows = [CAT.replace("xclick", one) for one in ("freeform", 'a "guess"', "machine", "")]
     rows[1] = rows[1].replace('a "guess"', '"a ""guess"""')

@@ -67,7 +67,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
         start = f"{word}-" if word else ""
         here = frame.filter(pl.col("word") == word)
         rows = labels.filter(pl.col("word") == word)
-        write_atomic(folder / f"{start}images-boxable-with-rotation.csv", _list(here, word))
+        write_atomic(folder / f"{start}images-with-rotation.csv", _list(here, word))
         if dataset.task == "detect":
             write_atomic(folder / f"{start}annotations-bbox.csv", _boxes(rows))
         if dataset.task != "detect" or here["labelled"].null_count() < here.height:
