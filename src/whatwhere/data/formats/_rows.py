@@ -49,8 +49,8 @@ class Rows:
         self._rows, self._boxes = array("L"), array("d")
         self._names: list[str] = []
         self._records: list[str] = []
-        # Most labels have nothing in most columns: row number and value of those that do.
-        self._more: dict[str, dict[int, Any]] = {}
+        # Most labels have nothing in most columns: row numbers and values of those that do.
+        self._more: dict[str, tuple[array[int], list[Any]]] = {}
         self._image_more: dict[str, dict[int, Any]] = {}
         self._tags: list[tuple[int, str, str, dict[str, Any]]] = []
         self._absent: dict[int, str] = {}
@@ -202,7 +202,12 @@ class Rows:
                 kept = dumps({self.name: value})
             elif column in _JSON:
                 kept = dumps(value)
-            self._more.setdefault(column, {})[number] = kept
+            if column in ("attributes", "extra"):
+                # A million labels have a handful of these texts.
+                kept = sys.intern(kept)
+            rows, values = self._more.setdefault(column, (array("L"), []))
+            rows.append(number)
+            values.append(kept)
 
     @property
     def has_tags(self) -> bool:
@@ -247,11 +252,16 @@ class Rows:
         found = [*names, *sorted(set(self._names) - set(names))]
         ids = {name: number for number, name in enumerate(found)}
         count = len(self._rows)
-        columns: dict[str, Any] = {
-            column: [values.get(row) for row in range(count)]
-            for column, values in self._more.items()
-        }
-        columns |= {"image": np.array(self._rows, np.uint32), "record": self._records}
+        columns: dict[str, Any] = {"image": np.array(self._rows, np.uint32)}
+        # One column after the other, so that not all are there twice.
+        while self._more:
+            column, (rows, values) = self._more.popitem()
+            full: list[Any] = [None] * count
+            for row, value in zip(rows, values, strict=True):
+                full[row] = value
+            columns[column] = pl.Series(full, dtype=LABEL_COLUMNS[column], strict=False)
+        columns["record"] = pl.Series(self._records, dtype=pl.String)
+        self._records = []
         sides = np.array(self._boxes, np.float64).reshape(-1, 4)
         columns |= {side: pl.Series(sides[:, place]) for place, side in enumerate(BOX)}
         columns["class_id"] = np.array([ids[name] for name in self._names], np.int32)
