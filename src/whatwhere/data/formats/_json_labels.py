@@ -179,7 +179,8 @@ class JsonLabels:
         }
         for at, side in enumerate(BOX):
             columns[side] = [None if one.box is None else one.box[at] for one in self.labels]
-        for key in LABEL_COLUMNS:
+        used = {key for one in self.labels if one.values for key in one.values}
+        for key in (key for key in LABEL_COLUMNS if key in used):
             columns[key] = [one.values.get(key) for one in self.labels]
         kinds = {key: pl.Float64 if key in BOX else kind for key, kind in TABLE.items()}
         labels = pl.DataFrame(columns, schema={key: kinds[key] for key in columns})
