@@ -126,6 +126,25 @@ def test_subsets_are_splits_with_folders_of_their_own(tmp_path: Path) -> None:
     assert data.findings == ()
 
 
+def test_subsets_stand_in_a_project(tmp_path: Path) -> None:
+    """CVAT has them in exports of projects only, and others do not look for them elsewhere."""
+    for subset in ("train", "val", "default"):
+        picture(tmp_path / "one" / "images" / subset / "a.png")
+    body = "".join(image(more=f' subset="{name}"') for name in ("train", "val", "default"))
+    data = read(file(tmp_path / "one", body).parent)
+    assert data.images["split"].to_list() == ["train", "val", None]
+    data.write(tmp_path / "two", "cvat")
+    root = parse_xml(tmp_path / "two" / "annotations.xml")
+    project = root.children[1].child("project")
+    assert project is not None
+    tasks = project.child("tasks")
+    assert tasks is not None
+    assert [task.value("subset") for task in tasks.children] == ["train", "val", "default"]
+    shown = [one.attributes["subset"] for one in root.children if one.tag == "image"]
+    assert shown == ["train", "val", "default"]
+    assert read(tmp_path / "two").images["split"].to_list() == ["train", "val", None]
+
+
 def _track(*frames: str, label: str = "car") -> str:
     return f'<track id="4" label="{label}" source="manual">' + "\n".join(frames) + "</track>\n"
 
@@ -246,6 +265,8 @@ def test_one_of_several_files_is_damaged(tmp_path: Path) -> None:
     data = read(tmp_path)
     assert kinds(data) == ["damaged-annotation"]
     assert [Path(path).name for path in data.paths] == ["b.png"]
+    (tmp_path / "a.xml").write_text("<anno")
+    assert [str(one.where) for one in read(tmp_path).findings] == ["a.xml"]
 
 
 DECLARED = """<meta><task><labels><label><name>car</name><type>rectangle</type><attributes>

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
-from whatwhere.data.formats._cvat_labels import OWN, Declarations
+from whatwhere.data.formats._cvat_labels import OWN, Declarations, tidy
 from whatwhere.data.formats._cvat_shapes import (
     attribute_text,
     base,
@@ -61,17 +61,22 @@ class _Writer:
         self.findings: list[Finding] = []
         self.declared = Declarations(dataset)
         self.made_ids = False
+        splits = dict.fromkeys(dataset.images["split"].to_list())
+        self.subsets = [one or "default" for one in splits] if any(splits) else []
 
     def image(self, row: int, name: str, number: int, size: tuple[int | None, int | None]) -> None:
         image, extra = self.records.images[row], self.records.image_extra(row)
         tags = extra.pop("tags", [])
-        given = {"id": str(number), "name": name, "subset": image["split"]}
+        subset = image["split"] or ("default" if self.subsets else None)
+        given: dict[str, str | None] = {"id": str(number), "name": name, "subset": subset}
         given |= {OWN + "group": image["group"]}
         if image["split"] is not None and not _is_folder(image["split"]):
             given[OWN + "split"] = image["split"]
         for key, side in zip(("width", "height"), size, strict=True):
             given[key] = None if side is None else str(side)
-        known = {key: str(value) for key, value in extra.items() if is_name(key)}
+        known: dict[str, str | None] = {
+            key: str(value) for key, value in extra.items() if is_name(key)
+        }
         self.lines.append(f"  <image{attribute_text(known | given)}>")
         labels = self.records.of(row)
         groups = [label.extra.get("group_id") for label in labels]
@@ -113,6 +118,14 @@ class _Writer:
         lines += ["  <version>1.1</version>", "  <meta>"]
         if self.made_ids:
             lines.append(f"    <{OWN}ids>made</{OWN}ids>")
-        lines += ["    <task>", f"      <size>{len(self.dataset)}</size>", "      <labels>"]
-        lines += [*self.declared.lines(), "      </labels>", "    </task>", "  </meta>"]
+        # CVAT knows subsets of projects only; Datumaro reads no picture of one in a lone task.
+        owner = "project" if self.subsets else "task"
+        lines.append(f"    <{owner}>")
+        if self.subsets:
+            tasks = [f"        <task><subset>{tidy(one)}</subset></task>" for one in self.subsets]
+            lines += ["      <tasks>", *tasks, "      </tasks>"]
+        else:
+            lines.append(f"      <size>{len(self.dataset)}</size>")
+        lines += ["      <labels>", *self.declared.lines(), "      </labels>"]
+        lines += [f"    </{owner}>", "  </meta>"]
         return "\n".join([*lines, *self.lines, "</annotations>", ""])

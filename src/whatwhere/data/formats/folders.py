@@ -61,15 +61,17 @@ def recognise(path: Path) -> str | None:
     tops = {layout.base, *(folder.parent for folder in folders)}
     if any((top / name).exists() for top in tops for name in _METADATA):
         return None
-    if None in layout.parts and (len(names) < 2 or all(split_name(name) for name in names)):
+    # CVAT and Datumaro call the folder of pictures without a split "default".
+    splits = all(split_name(name) or name == "default" for name in names)
+    if None in layout.parts and (len(names) < 2 or splits):
         return None
     if not looks_like_classes(layout):
         return None
     listed = classes_beside(path)
     if listed is not None and not listed & names:
         return None
-    splits = ", ".join(f"{name}/" for name in layout.parts if name)
-    return f"{len(names)} folders of pictures" + (f" in {splits}" if splits else "")
+    parts = ", ".join(f"{name}/" for name in layout.parts if name)
+    return f"{len(names)} folders of pictures" + (f" in {parts}" if parts else "")
 
 
 def read(path: Path, images: Path | None = None) -> Dataset:
