@@ -63,23 +63,25 @@ def _is_cvat(file: Path) -> bool:
     return re.search(rb"<(version|meta|image|track)[\s>/]", start) is not None
 
 
-def _files(path: Path) -> list[Path]:
-    """CVAT's files at a path, or else one folder deeper."""
+def _files(path: Path) -> tuple[list[Path], list[Path]]:
+    """CVAT's files at a path, or else one folder deeper; and others that are called so."""
     if path.is_file():
-        return [path] if path.suffix.lower() == ".xml" and _is_cvat(path) else []
-    # A folder with many XML files is of another format; the first few tell.
+        return [path] if path.suffix.lower() == ".xml" and _is_cvat(path) else [], []
     names = [one for one in entries(path) if one.name.lower().endswith(".xml") and one.is_file()]
     files = [Path(one.path) for one in names]
-    if files:
-        some = any(map(_is_cvat, files[:3]))
-        return [file for file in files if _is_cvat(file)] if some else []
-    below = [Path(one.path, _FILE) for one in entries(path) if one.is_dir()]
-    return [file for file in below if file.is_file() and _is_cvat(file)]
+    # A folder with many XML files is of another format; the first few tell.
+    if files and not any(map(_is_cvat, files[:3])):
+        return [], []
+    if not files:
+        files = [Path(one.path, _FILE) for one in entries(path) if one.is_dir()]
+        files = [file for file in files if file.is_file()]
+    found = [file for file in files if _is_cvat(file)]
+    return found, [file for file in files if file not in set(found)]
 
 
 def recognise(path: Path) -> str | None:
     """See `formats`."""
-    files = _files(path)
+    files, _ = _files(path)
     if not files:
         return None
     shown = ", ".join(relative(file, path.parent) for file in files[:3])
@@ -88,11 +90,12 @@ def recognise(path: Path) -> str | None:
 
 def read(path: Path, images: Path | None = None) -> Dataset:
     """See `formats`; `path` may be the XML file, too."""
-    files = _files(path)
+    files, others = _files(path)
     if not files:
         raise DataError(f"{path} is not a CVAT data set: looked for {LOOKS_FOR}")
     reader = Reader(path if path.is_dir() else path.parent, images, NAME)
-    several = len(files) > 1
+    several = len(files) + len(others) > 1
+    reader.rows.report_strangers(others, TITLE)
     for file in sorted(files, key=lambda one: split_order(_split_of(one, path))):
         reader.add(file, _split_of(file, path) if several else None, several)
         if several and reader.shared is not None:
