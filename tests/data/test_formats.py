@@ -408,6 +408,10 @@ def test_an_unknown_format_lists_the_known(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     with pytest.raises(UsageError, match=", ".join(formats())):
         read(tmp_path, format="vco")
+    with pytest.raises(UsageError, match=r"did you mean csv_boxes or csv_labels\?"):
+        read(tmp_path, format="CSV")
+    with pytest.raises(UsageError, match="'such': use one of"):
+        read(tmp_path, format="such")
 
 
 def test_two_formats_in_one_folder_are_not_guessed(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ said in `Format`; the checks that each goes through are in `tests/data/test_form
 
 from __future__ import annotations
 
+import difflib
 import os
 import pkgutil
 from collections import Counter
@@ -79,7 +80,10 @@ def _format(name: str) -> Format:
         return formats()[name]
     except KeyError:
         known = ", ".join(formats())
-        raise UsageError(f"unknown data format {name!r}: use one of {known}") from None
+        near = [one for one in formats() if name and name.lower() in one]
+        near = near or difflib.get_close_matches(name.lower(), formats(), 3)
+        hint = f"did you mean {' or '.join(near)}? Known are" if near else "use one of"
+        raise UsageError(f"unknown data format {shortened(name)!r}: {hint} {known}") from None
 
 
 def read(
