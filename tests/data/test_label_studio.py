@@ -222,8 +222,26 @@ def test_kept_columns_do_not_outlive_a_box_that_was_moved(tmp_path: Path) -> Non
     assert column(moved, "difficult") == [True]
 
 
-def test_several_exports_are_not_guessed(tmp_path: Path) -> None:
+def test_exports_with_pictures_of_their_own_are_one_data_set(tmp_path: Path) -> None:
+    for name in ("train", "val"):
+        picture(tmp_path / f"{name}.png")
+        store(tmp_path / f"{name}.json", [task(1, region(), image=f"{name}.png")])
+    store(tmp_path / "test.json", '[{"id": 5, "data": {"image": "c.png"}, "annotations": [')
+    store(tmp_path / "notes.json", {"by": "nobody"})
+    data = read(tmp_path)
+    assert data.splits == {"train": 1, "val": 1}
+    assert boxes(data) == [("car", 20, 10, 60, 40)] * 2
+    assert kinds(data) == ["damaged-annotation", "not-read"]
+    # Both exports count from 1.
+    assert data.images["id"].to_list() == [None, None]
+    assert data.labels["record"].n_unique() == 2
+    assert read(tmp_path / "val.json").images["id"].to_list() == [1]
+
+
+def test_exports_of_the_same_pictures_are_not_guessed(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
     for name in ("one.json", "two.json"):
         store(tmp_path / name, [task(1, region())])
-    with pytest.raises(DataError, match=r"one\.json, two\.json"):
+    with pytest.raises(DataError, match=r"a\.png.*give one of one\.json, two\.json"):
         read(tmp_path)
+    assert len(read(tmp_path / "one.json")) == 1

@@ -4,7 +4,8 @@ Source: labelstud.io/guide/export and /tags/rectanglelabels. Coordinates are per
 picture's sides; a box is turned clockwise, in degrees, about its top left corner. Of several
 finished annotations of a task the one marked as ground truth counts, else the one that was
 changed last; cancelled ones never do. Predictions are read where nobody annotated, with
-source "model".
+source "model". Several exports in a folder are one data set if each has pictures of its own;
+train.json and val.json are splits.
 """
 
 from __future__ import annotations
@@ -15,11 +16,19 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from whatwhere.data.dataset import Dataset
-from whatwhere.data.formats._files import entries, relative
+from whatwhere.data.formats._files import entries, relative, split_name
 from whatwhere.data.formats._label_studio_regions import Region, regions
 from whatwhere.data.formats._label_studio_write import CONFIG, write
 from whatwhere.data.formats._rows import Rows
-from whatwhere.data.formats._values import index, json_files, json_keys, load_json, text, whole
+from whatwhere.data.formats._values import (
+    index,
+    json_files,
+    json_keys,
+    load_json,
+    split_order,
+    text,
+    whole,
+)
 from whatwhere.data.formats._xml import XmlError, parse_xml
 from whatwhere.errors import DataError, ImageError
 from whatwhere.images import IMAGE_SUFFIXES, probe_image
@@ -65,13 +74,28 @@ def read(path: Path, images: Path | None = None) -> Dataset:
     files = _files(path)
     if not files:
         raise DataError(f"{path} is not a Label Studio export: looked for {LOOKS_FOR}")
-    if len(files) > 1:
-        names = ", ".join(relative(file, path) for file in files)
-        raise DataError(f"{path} holds {len(files)} Label Studio exports: give one of {names}")
     root = path if path.is_dir() else path.parent
     reader = _Reader(root, images)
-    reader.add(files[0])
+    several = len(files) > 1
+    for other in json_files(path):
+        if other not in files:
+            message = "the JSON is not read: it has no tasks of Label Studio"
+            reader.rows.find("not-read", message, reader.rows.where(other), "info", "left out")
+    for file in sorted(files, key=lambda one: split_order(_split_of(one))):
+        reader.add(file, _split_of(file) if several else None, several)
+        if several and reader.shared is not None:
+            names = ", ".join(relative(one, path) for one in files)
+            raise DataError(
+                f"{file} annotates {reader.shared}, which another file does, too: give one of"
+                f" {names}"
+            )
     return reader.dataset(_listed(root))
+
+
+def _split_of(file: Path) -> str | None:
+    """The split that a file's name stands for."""
+    words = reversed(re.split(r"[_\-. ]", file.stem))
+    return next((one for word in words if (one := split_name(word))), None)
 
 
 def _listed(root: Path) -> list[str]:
@@ -104,9 +128,24 @@ class _Reader:
         self.task: Task | None = None
         self.unlabelled: list[str] = []
         self.several: list[str] = []
+        self.ids: dict[int, int] = {}
+        self.files = self.first_row = 0
+        self.split: str | None = None
+        self.shared: str | None = None
 
-    def add(self, file: Path) -> None:
-        content, where = load_json(file), self.rows.where(file)
+    def add(self, file: Path, split: str | None, several: bool) -> None:
+        """Take up an export; `shared` is a picture that another one has, too."""
+        self.files += 1
+        self.first_row, self.split = len(self.rows.row_of), split
+        self.several, self.unlabelled = [], []
+        where = self.rows.where(file)
+        try:
+            content = load_json(file)
+        except DataError as error:
+            if not several:
+                raise
+            self.rows.find("damaged-annotation", str(error), where)
+            return
         if not isinstance(content, list):
             raise DataError(f"{file} is not a list of tasks: export it as JSON")
         seen: set[int] = set()
@@ -170,12 +209,15 @@ class _Reader:
             size=size,
             boxes=len(results),
             place=place,
-            split=split,
+            split=split or self.split,
             group=group,
-            id=number,
             extra={"data": data} if data else None,
         )
         if row is not None:
+            if row < self.first_row:
+                self.shared = self.shared or self.rows.where(Path(self.rows.path(row)))
+            if number is not None:
+                self.ids.setdefault(row, number)
             lists = {key: one for key, one in classes.items() if isinstance(one, list)}
             self.rows.image_columns(row, **lists)
             self._labels(row, results, record, source)
@@ -227,6 +269,10 @@ class _Reader:
                 self.rows.label(row, name, region.box, record, **region.columns)
 
     def dataset(self, names: list[str]) -> Dataset:
+        # Of several exports, each may count its tasks from 1.
+        if self.files == 1 or len(set(self.ids.values())) == len(self.ids):
+            for row, number in self.ids.items():
+                self.rows.image_columns(row, id=number)
         return self.rows.dataset(names, task=None if self.shapes else self.task)
 
 
