@@ -82,7 +82,7 @@ def check(
         from whatwhere.data.formats import writable
 
         chosen = to or dataset.format
-        if chosen not in (known := writable(dataset.task)):
+        if chosen.partition(":")[0] not in (known := writable(dataset.task)):
             raise UsageError(
                 f"a repaired copy cannot be written as {chosen!r}: give --to one of"
                 f" {', '.join(known)}"

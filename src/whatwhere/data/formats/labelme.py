@@ -3,7 +3,9 @@
 Source: labelme 6 (`labelme/_label_file.py`), and what X-AnyLabeling adds to it (score,
 difficult, attributes). Points are continuous pixels from 0. Polygons of one class and
 `group_id` are one object, as labelme's own export to COCO has it; flags of the file that
-are true are labels of the whole picture, false ones classes that were looked for.
+are true are labels of the whole picture, false ones classes that were looked for. Points and
+lines have no box and are named as such, also those that share a `group_id` with a box: labelme
+has no list of an object's points, so that neither their order nor the absent ones are known.
 """
 
 from __future__ import annotations
