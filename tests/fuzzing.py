@@ -43,6 +43,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from format_limits import sample
 from mutations import MUTATIONS, Change, Structure, structural
@@ -50,6 +51,7 @@ from opened_files import opened_files, strangers
 from whatwhere.data import Dataset, read
 from whatwhere.data.findings import KEPT_OUT
 from whatwhere.data.formats import formats, writable
+from whatwhere.data.tables import BOX
 from whatwhere.errors import WhatwhereError
 from whatwhere.images import IMAGE_SUFFIXES, member
 from whatwhere.types import Task
@@ -192,10 +194,12 @@ def _sound(dataset: Dataset, folder: Path) -> list[str]:
     """What a data set must never have, whatever it was read from."""
     wrong = []
     labels = dataset.labels
-    if dataset.task == "detect" and labels.height:
-        boxes = labels.select("x1", "y1", "x2", "y2").to_numpy()
+    # A label may say what is there and not where: then all four sides are null.
+    placed = labels.filter(pl.any_horizontal(pl.col(BOX).is_not_null()))
+    if dataset.task == "detect" and placed.height:
+        boxes = placed.select(BOX).to_numpy()
         sizes = dataset.images.select("width", "height").to_numpy().astype(np.float64)
-        right = sizes[labels["image"].to_numpy()] + 1e-3
+        right = sizes[placed["image"].to_numpy()] + 1e-3
         with np.errstate(invalid="ignore"):
             if not np.isfinite(boxes).all():
                 wrong.append("a box that is not finite")
