@@ -123,6 +123,19 @@ def test_caffes_lists(whole: bool, tmp_path: Path) -> None:
     assert dataset.findings == ()
 
 
+def test_names_without_words(tmp_path: Path) -> None:
+    """As they come with Caffe's lists, too, and as Datumaro writes them."""
+    pictures(tmp_path / "images", 1, 2)
+    files = sorted(file.name for file in (tmp_path / "images").iterdir())
+    text(tmp_path / "train.txt", f"{files[0]} 1\n{files[1]} 0\n")
+    text(tmp_path / "synsets.txt", "bee & <wasp>\nn01440764\n")
+    dataset = read(tmp_path)
+    assert (dataset.format, list(dataset.names)) == ("imagenet_val", ["bee & <wasp>", "n01440764"])
+    assert dataset.labels["class_id"].to_list() == [1, 0]
+    text(tmp_path / "synset_words.txt", WORDS)
+    assert list(read(tmp_path).names) != list(dataset.names)
+
+
 def test_one_list_may_be_named(tmp_path: Path) -> None:
     pictures(tmp_path, 1)
     text(tmp_path / "val.txt", "ILSVRC2012_val_00000001.JPEG 1\n")

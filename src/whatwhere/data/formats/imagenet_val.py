@@ -7,8 +7,9 @@ counted from 0. Source: the readme of the ILSVRC2012 development kit, and Caffe'
 `get_ilsvrc_aux.sh`.
 
 The kit counts classes in an order of its own, which map_clsloc.txt tells (meta.mat is not
-read); Caffe counts synsets by alphabet, as in synset_words.txt. Written are Caffe's lists with
-the names in labels.txt, and all.txt for pictures of no split.
+read); Caffe counts synsets by alphabet, as in synset_words.txt, or without words in synsets.txt,
+where Datumaro puts names of any kind. Written are Caffe's lists with the names in labels.txt, and
+all.txt for pictures of no split.
 """
 
 from __future__ import annotations
@@ -256,6 +257,8 @@ class _Reader:
                 self._mapped(text)
             elif text := read_text(folder / "synset_words.txt", self.root):
                 self._synsets(text, relative(folder / "synset_words.txt", self.root), alphabetical)
+            elif alphabetical and (text := read_text(folder / "synsets.txt", self.root)):
+                self.names = names_of(text)
             if self.names:
                 return
 
