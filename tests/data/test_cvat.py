@@ -386,6 +386,31 @@ def test_skeletons_whose_points_nobody_declared(tmp_path: Path) -> None:
     assert "b" not in data.names
 
 
+@pytest.mark.parametrize("way", ["cvat", "cvat:video"])
+def test_key_points_are_a_skeleton_where_that_says_the_box_too(way: str, tmp_path: Path) -> None:
+    path = str(picture(tmp_path / "source" / "frame_000000.png"))
+    points = ["[20, 10, 2, 50.5, 60, 1, 7, 8, 0]", "[20, 10, 2, 50, 60, 1]", "[20, 10, 0]"]
+    labels = {
+        "image": [0] * 3,
+        "class_id": [0, 0, 1],
+        "x1": [20, 18, 5],
+        "y1": [10, 8, 5],
+        "x2": [50.5, 50, 9],
+        "y2": [60, 60, 9],
+        "keypoints": points,
+    }
+    images = {"path": [path], "width": [200], "height": [100]}
+    before = Dataset(images, labels, ["a", "b"], root=str(tmp_path / "source"), task="detect")
+    before.write(tmp_path / "copy", way)
+    text = (tmp_path / "copy" / "annotations.xml").read_text()
+    assert (text.count("<skeleton "), text.count("<box ")) == (1, 2)
+    # The three points of the one skeleton are declared, and nothing of the other class.
+    assert text.count("<parent>") == 3
+    after = read(tmp_path / "copy")
+    assert facts(after, VIDEO) == facts(before, VIDEO)
+    assert list(after.names) == ["a", "b"]
+
+
 def clip(folder: Path, count: int = 5, suffix: str = ".png") -> list[str]:
     return [str(picture(folder / f"{number + 1:03d}{suffix}")) for number in range(count)]
 

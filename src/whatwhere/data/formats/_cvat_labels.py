@@ -107,6 +107,7 @@ class Declarations:
         self._given = {
             name: _fields(info.get("attributes")) for name, info in dataset.class_info.items()
         }
+        self._skeletons: set[str] = set()
         self._points = {name: self._point_names(name, most) for name, most in _most(dataset)}
 
     def used(self, name: str, attribute: str, kind: str) -> None:
@@ -121,7 +122,8 @@ class Declarations:
         )
 
     def points(self, name: str) -> list[str]:
-        """Names of the key points of a class: its own if they are enough, else numbers."""
+        """Names of the points of a skeleton that is written: the class's, else numbers."""
+        self._skeletons.add(name)
         return self._points[name]
 
     def _point_names(self, name: str, most: int) -> list[str]:
@@ -140,6 +142,7 @@ class Declarations:
 
     def _class(self, name: str) -> list[str]:
         known = dict(self.dataset.class_info.get(name, {}))
+        type_ = known.get("type")
         lines = ["        <label>", f"          <name>{tidy(name)}</name>"]
         for key in _TEXTS:
             if _is_plain(known.get(key)) and (key, known[key]) != ("type", "any"):
@@ -148,6 +151,9 @@ class Declarations:
         if fields:
             del known["attributes"]
         points = self._points[name]
+        declared_so = points == known.get("keypoints") and type_ == "skeleton"
+        if name not in self._skeletons and not declared_so:
+            points = []
         made_points = "" if points == known.get("keypoints") else f" {_MADE}"
         if points and not made_points:
             del known["keypoints"]

@@ -72,7 +72,9 @@ def drawn(
             text = ";".join(f"{as_text(x)},{as_text(y)}" for x, y in pairs)
             shapes.append(Drawn("polygon", {"points": text, **sides, **more}))
         return shapes, misfit
-    if points:
+    seen = [points[at : at + 2] for at in range(0, len(points), 3) if points[at + 2]]
+    # A skeleton in CVAT has no box but the one around its points.
+    if seen and same(enclosing(seen), box):
         names = declared.points(label.name)
         return [Drawn("skeleton", sides, _points(points, names))], misfit
     return [Drawn("box", sides | more)], misfit

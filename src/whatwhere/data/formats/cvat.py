@@ -7,8 +7,10 @@ frame in which an object is seen (`outside` is 0); frames are called frame_00000
 exports them, whether they are on disk or not.
 
 A skeleton is one object with the key points that its class declares, and the box around those
-that are seen; the names of the points are in `class_info`. Points and lines of their own have
-no box and are named as such: nothing says which box they belong to, nor in which order.
+that are seen; the names of the points are in `class_info`. An object with another box is
+written as that box, and its key points in an attribute that CVAT passes over, since CVAT's
+skeletons have no box of their own. Points and lines alone have no box and are named as such:
+nothing says which box they belong to, nor in which order.
 
 Several files are one data set if each has pictures of its own: train.xml and val.xml are
 splits, and a folder of exports (<any>/annotations.xml beside <any>/images/) is read as a whole.
