@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -30,6 +31,7 @@ from whatwhere.errors import UsageError
 
 _CHUNK = 4096
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+_MARKUP = re.compile("[&<>]")
 
 
 def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
@@ -50,7 +52,8 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     there = pictures.place(dataset.paths, [base + name for name in names])
     labels, lost = _boxes_only(dataset, there)
     findings += lost
-    stems = [os.path.splitext(name)[0] for name in names]  # noqa: PTH122
+    # As `os.path.splitext`, but for names that begin with a dot, which have no suffix.
+    stems = [name[:dot] if (dot := name.rfind(".")) > 0 else name for name in names]
     (folder / "Annotations").mkdir()
     chunks = (
         _chunk(dataset, images, labels, names, stems, there, start, folder)
@@ -119,16 +122,51 @@ def _chunk(
     counts = np.bincount(part["image"].to_numpy().astype(np.int64) - start, minlength=count)
     cuts = [0, *(ends[np.cumsum(counts)].tolist())]
     some = images[start : start + count]
-    rows = zip(some["width"].to_list(), some["height"].to_list(), some["extra"], strict=True)
+    heads = _heads(names[start : start + count], some)
     base = f"{folder}{os.sep}Annotations{os.sep}"
-    files = []
-    for offset, (width, height, extra) in enumerate(rows):
-        row = start + offset
-        if there[row]:
-            head = _head(names[row], width, height, extra)
-            content = b"".join((head, text[cuts[offset] : cuts[offset + 1]], b"</annotation>\n"))
-            files.append((f"{base}{stems[row]}.xml", content))
-    return files
+    return [
+        (
+            f"{base}{stems[start + i]}.xml",
+            b"".join((heads[i], text[cuts[i] : cuts[i + 1]], b"</annotation>\n")),
+        )
+        for i in np.flatnonzero(there[start : start + count]).tolist()
+    ]
+
+
+def _heads(names: list[str], images: pl.DataFrame) -> list[bytes]:
+    """The annotation of each picture before its objects."""
+    columns = [images[name].to_list() for name in ("width", "height", "extra")]
+    middles = _plain_middles(columns[2])
+    if middles is None or images["width"].null_count():
+        return [_head(*one) for one in zip(names, *columns, strict=True)]
+    if _MARKUP.search("".join(names)):
+        names = [escape(name) for name in names]
+    return [
+        (
+            f"<annotation>\n\t<folder>JPEGImages</folder>\n\t<filename>{name}</filename>\n"
+            f"{middle}\t<size>\n\t\t<width>{width}</width>\n\t\t<height>{height}</height>"
+            "\n\t\t<depth>3</depth>\n\t</size>\n\t<segmented>0</segmented>\n"
+        ).encode("utf-8", "replace")
+        for name, width, height, middle in zip(names, *columns[:2], middles, strict=True)
+    ]
+
+
+def _plain_middles(extras: list[str | None]) -> list[str] | None:
+    """What stands for `extra` if no picture's has a word of this format; None if one has."""
+    texts = [text for text in extras if text is not None]
+    if not texts:
+        return [""] * len(extras)
+    joined = ",".join(texts)
+    try:
+        values = json.loads(f"[{joined}]")
+    except (ValueError, RecursionError):
+        return None
+    plain = all(isinstance(value, dict) and value and "voc" not in value for value in values)
+    if len(values) != len(texts) or not plain or not joined.isprintable():
+        return None
+    if _MARKUP.search(joined):
+        extras = [None if text is None else escape(text) for text in extras]
+    return ["" if text is None else f"\t<extra>{text}</extra>\n" for text in extras]
 
 
 def _head(name: str, width: int | None, height: int | None, extra: str | None) -> bytes:
