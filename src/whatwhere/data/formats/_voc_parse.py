@@ -190,13 +190,14 @@ def _learn(tree: Node, text: str) -> _Shape | None:
     encoding = _ENCODING.match(text)
     if encoding and encoding[1].lower() not in ("utf-8", "utf8", "us-ascii", "ascii"):
         return None
-    begin = re.search(r"\s*<object>", text)
-    stop = text.rfind("</object>")
-    if begin is None or stop < 0 or "\r" in text.replace("\r\n", "") or "<!" in text:
+    begin, stop = text.find("<object>"), text.rfind("</object>")
+    if begin < 0 or stop < 0 or "\r" in text.replace("\r\n", "") or "<!" in text:
         return None
-    top, stop = text[: begin.start()], stop + len("</object>")
-    end = text.index("</object>", begin.start()) + len("</object>")
-    first, tail = text[begin.start() : end], text[stop:]
+    # With the blanks before it; a search for them would take quadratic time in a file of blanks.
+    begin = len(text[:begin].rstrip())
+    top, stop = text[:begin], stop + len("</object>")
+    end = text.index("</object>", begin) + len("</object>")
+    first, tail = text[begin:end], text[stop:]
     nodes = [node for node in tree.children if node.tag == "object"]
     if not re.fullmatch(r"\s*</annotation>\s*", tail) or not nodes:
         return None
