@@ -141,7 +141,7 @@ def polygons(text: str) -> list[list[int | float]] | None:
     Returns:
         None if it is something else, or damaged.
     """
-    found = re.fullmatch(r"\s*(MULTI)?POLYGON\s*(?:Z|M|ZM)?\s*\((.*)\)\s*", text, re.I | re.S)
+    found = re.fullmatch(r"\s*(MULTI)?POLYGON\s*(?:(?:Z|M|ZM)\s*)?\((.*)\)\s*", text, re.I | re.S)
     if found is None:
         return None
     parts = [found[2]]
