@@ -23,3 +23,10 @@ def test_the_table_has_the_names(run: Run) -> None:
     assert outcome.status == 0
     for name in formats():
         assert name in outcome.out
+
+
+def test_ways_to_read_and_write_are_listed(run: Run) -> None:
+    rows = {row["name"]: row for row in run("data", "formats", "--json").rows}
+    assert "cvat:video" in rows["cvat"]["write_as"]
+    assert "text_boxes:xyxy" in rows["text_boxes"]["read_as"]
+    assert rows["coco"]["read_as"] == rows["coco"]["write_as"] == []

@@ -17,6 +17,7 @@ ADVICE: dict[str, str] = {
     "duplicate-label": "remove one of the two (--fix does)",
     "near-identical-box": "remove one of the two boxes (--fix does)",
     "contradicting-labels": "decide which class is right and remove the other label",
+    "bad-name": "rename the file with a name that is UTF-8 text",
     # Classes.
     "no-class": "give the label a class name, or remove it",
     "unknown-class": "add the class to the list of names, or correct the label",

@@ -27,6 +27,8 @@ def formats(as_json: Json = False) -> int:
             "write": hasattr(one, "write"),
             "keeps": sorted(one.HOLDS),
             "looks_for": one.LOOKS_FOR,
+            "read_as": [f"{name}:{option}" for option in getattr(one, "OPTIONS", ())],
+            "write_as": [f"{name}:{option}" for option in getattr(one, "WRITE_OPTIONS", ())],
         }
         for name, one in sorted(known().items())
     ]
@@ -42,9 +44,13 @@ def formats(as_json: Json = False) -> int:
     table.columns[1].overflow = "fold"
     table.columns[3].style = "dim"
     for row in rows:
+        looks = f"{row['title']}: {row['looks_for']}" + ("" if row["write"] else " (read only)")
+        for key, word in (("read_as", "--format"), ("write_as", "--to")):
+            if row[key]:
+                looks += f"; also {word} {', '.join(row[key])}"  # type: ignore[arg-type]
         table.add_row(
             Text(str(row["name"]), "bold"),
-            Text(f"{row['title']}: {row['looks_for']}" + ("" if row["write"] else " (read only)")),
+            Text(looks),
             "\n".join(str(task) for task in row["tasks"]),  # type: ignore[attr-defined]
             " ".join(row["keeps"]),  # type: ignore[arg-type]
             end_section=True,
