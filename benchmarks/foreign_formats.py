@@ -21,7 +21,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -124,51 +124,41 @@ def _version(package: str) -> str | None:
         return None
 
 
-def rows(options: argparse.Namespace) -> list[dict[str, Any]]:
-    found = []
+def jobs(case: Case, options: argparse.Namespace) -> dict[str, Callable[[Path, bool], list[str]]]:
+    """What is to be done for a case, by direction."""
+    found: dict[str, Callable[[Path, bool], list[str]]] = {}
+    if case.reads is not None and hasattr(formats()[case.format], "write"):
+        found["they read ours"] = lambda at, odd: they_read(case, at, odd)
     places = dict(one.split("=", 1) for one in options.genuine)
+    if case.reads is not None and case.format in places and case.task == "detect":
+        found["both read a genuine set"] = lambda at, odd: genuine(case, Path(places[case.format]))
+    if case.writes is not None:
+        found["we read theirs"] = lambda at, odd: we_read(case, at, odd)
+    return found
+
+
+def rows(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row for each format, program and direction."""
     for case in cases():
         if options.only and case.format not in options.only and case.package not in options.only:
             continue
-        known = _version(case.package)
-        base = {"format": case.format, "task": case.task, "tool": case.package, "version": known}
-        if known is None:
-            found.append(base | {"direction": "", "result": "skipped: not installed", "note": ""})
+        work = f"{case.format} ({case.task})"
+        base = {"work": work, "who": case.package, "version": _version(case.package)}
+        if base["version"] is None:
+            yield base | {"value": "skipped: not installed", "note": ""}
             continue
-        jobs: list[tuple[str, Callable[[Path, bool], list[str]]]] = []
-        if case.reads is not None:
-            if hasattr(formats()[case.format], "write"):
-                jobs.append(("they read ours", lambda at, odd, case=case: they_read(case, at, odd)))
-            if case.format in places and case.task == "detect":
-                place = Path(places[case.format])
-                jobs.append(
-                    ("both read genuine", lambda at, odd, case=case, p=place: genuine(case, p))
-                )
-        if case.writes is not None:
-            jobs.append(("we read theirs", lambda at, odd, case=case: we_read(case, at, odd)))
-        for direction, job in jobs:
+        for direction, job in jobs(case, options).items():
             odd_too = not options.quick and "genuine" not in direction and not case.classes
             results = []
             for odd in (False, True) if odd_too else (False,):
                 with tempfile.TemporaryDirectory() as folder:
                     said = _quiet(lambda job=job, at=Path(folder), odd=odd: job(at, odd))
-                results.append("; ".join(said).replace(str(Path(folder)), "") or "equal")
-            result = results[0]
+                results.append("; ".join(said).replace(folder, "") or "equal")
+            value = results[0]
             if len(set(results)) > 1:
-                result += f" (odd names: {results[1]})"
-            note = case.note if result != "equal" else ""
-            found.append(base | {"direction": direction, "result": result, "note": note})
-            if not options.json:
-                print(_line(found[-1]), flush=True)
-        if options.json:
-            for row in found[-len(jobs) :]:
-                print(json.dumps(row), flush=True)
-    return found
-
-
-def _line(row: dict[str, Any]) -> str:
-    tool = f"{row['tool']} {row['version']}"
-    return f"{row['format']:15} {tool:26} {row['direction']:18} {row['result']}"
+                value += f" (odd names: {results[1]})"
+            note = case.note if value != "equal" else ""
+            yield base | {"work": f"{work}, {direction}", "value": value, "note": note}
 
 
 def main() -> int:
@@ -182,7 +172,12 @@ def main() -> int:
     options = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.disable(logging.CRITICAL)
-    rows(options)
+    for row in rows(options):
+        if options.json:
+            print(json.dumps(row), flush=True)
+        else:
+            who = f"{row['who']} {row['version'] or ''}"
+            print(f"{row['work']:43} {who:26} {row['value']}", flush=True)
     return 0
 
 
