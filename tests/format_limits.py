@@ -101,9 +101,10 @@ def _some_labelled(images: Table) -> Table:
 
 
 def _flags_of_boxes(rows: Table) -> Table:
-    """Labels without boxes have no flags."""
+    """Labels without boxes have no flags, and no score of 0, which says that nothing is there."""
     if rows["x1"].null_count() < rows.height:
         return rows
+    rows = rows.with_columns(score=pl.when(pl.col("score") != 0).then("score"))
     flags = ("truncated", "occluded", "iscrowd")
     return rows.with_columns(pl.lit(None, pl.Boolean).alias(name) for name in flags)
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from data_samples import rich
 from whatwhere.data import Dataset, read
 from whatwhere.data.formats._open_images_layout import class_names
 from whatwhere.data.formats._open_images_tree import ancestors
@@ -277,3 +278,14 @@ def test_the_genuine_table_with_commas(shared: Path) -> None:
     )
     boxes = [one.select("x1", "y1", "x2", "y2").to_numpy() for one in rows]
     assert np.abs(boxes[0] - boxes[1]).max() < 0.01
+
+
+def test_a_score_of_zero_is_said_to_mean_absence(tmp_path: Path) -> None:
+    dataset = rich("multilabel", tmp_path, ["score"])
+    zero = dataset.labels.with_columns(score=pl.Series([0.0] + [None] * 7, dtype=pl.Float32))
+    before = Dataset(dataset.images, zero, dataset.names, task="multilabel")
+    (found,) = before.write(tmp_path / "copy", "open_images")
+    assert (found.kind, found.boxes, found.action) == ("zero-score", 1, "written as absent")
+    after = read(tmp_path / "copy")
+    assert after.labels.height == 7
+    assert after.images["labelled"].null_count() == 6

@@ -91,6 +91,11 @@ def _lost(dataset: Dataset) -> list[Finding]:
         if count:
             message = f"Open Images has {column!r} for boxes only, not for {count} labels"
             found.append(Finding("lost-column", message, dataset.source, "warning", "left out"))
+    if dataset.task != "detect" and (none := int((dataset.labels["score"] == 0).sum())):
+        message = f"a score of 0 means in Open Images that the class is not there: {none} labels"
+        found.append(
+            Finding("zero-score", message, dataset.source, "warning", "written as absent", none)
+        )
     more = {key for one in dataset.class_info.values() for key in one} - {"mid"}
     for column, keys in (("class_info", more), ("info", dataset.info.keys() - {"hierarchy"})):
         if keys:
