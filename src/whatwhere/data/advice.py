@@ -6,6 +6,7 @@ ADVICE: dict[str, str] = {
     # Boxes.
     "bad-box": "write four finite numbers for the box, or remove the label",
     "inverted-box": "exchange the two corners, or check whether width and height were meant",
+    "zero-score": "set the score to null, or leave such labels out beforehand",
     "zero-size-box": "draw the box anew, or remove the label",
     "outside-box": "check which picture the box belongs to, and in which units it is written",
     "clipped-box": "nothing if the overhang is small; else check the recorded size and the units",
