@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
+from data_samples import classification, detection
 from whatwhere.data import Dataset, read
 from whatwhere.data.formats import _class_sets, formats
 from whatwhere.errors import DataError, UsageError
@@ -193,6 +195,24 @@ def test_a_split_beside_other_folders(tmp_path: Path) -> None:
     dataset = read(tmp_path)
     assert dataset.splits == {"train": 2}
     assert [(one.kind, one.where) for one in dataset.findings] == [("stray-file", "code")]
+
+
+@pytest.mark.parametrize("format", ["cvat", "label_studio", "open_images", "datumaro", "coco"])
+def test_folds_beside_their_labels_are_no_classes(format: str, tmp_path: Path) -> None:
+    data = detection(tmp_path)
+    folds = ["fold 1", "fold 1", "fold 2", "fold 2", "fold 3", "fold 3"]
+    images = data.images.with_columns(pl.Series("split", folds))
+    boxes = Dataset(images, data.labels, data.names, root=data.root, task="detect")
+    boxes.write(tmp_path / "copy", format)
+    again = read(tmp_path / "copy")
+    assert (again.format, again.splits) == (format, {f"fold {n}": 2 for n in (1, 2, 3)})
+
+
+def test_a_list_of_names_beside_classes_is_no_annotation(tmp_path: Path) -> None:
+    classification(tmp_path).write(tmp_path / "copy", "folders")
+    (tmp_path / "copy" / "names.json").write_text('{"ant": "Formicidae"}')
+    (tmp_path / "copy" / "sizes.csv").write_text("ImageID,width\n")
+    assert read(tmp_path / "copy").format == "folders"
 
 
 def test_recognising_looks_at_a_sample_only(

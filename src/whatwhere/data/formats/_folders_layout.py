@@ -10,7 +10,7 @@ from typing import Any
 
 from whatwhere.data.findings import KEPT_OUT, Finding
 from whatwhere.data.formats._class_sets import lines_of, parse_json, peek, read_text
-from whatwhere.data.formats._files import entries, is_picture, relative, split_name
+from whatwhere.data.formats._files import entries, head, is_picture, relative, split_name
 
 # Folders of other formats; where they are, the others are not classes.
 FOREIGN = frozenset(
@@ -117,6 +117,22 @@ def looks_like_classes(layout: Layout) -> bool:
         empty += not found and not others
         strange += not found and bool(others)
     return pictures > 0 and strange * 4 <= pictures + empty
+
+
+_ANNOTATIONS = re.compile(
+    rb"""<annotations[\s>]|"FeatureCollection"|\A\s*\[\s*\{.*"annotations"\s*:|\AImageID,.*LabelName""",
+    re.S,
+)
+"""How files of CVAT, GeoJSON, Label Studio and Open Images begin."""
+
+
+def is_annotated(folder: Path) -> bool:
+    """Whether a file beside the folders has the labels; they may be folds of it, then."""
+    for entry in peek(folder, _SAMPLED_FILES):
+        named = entry.name.lower().endswith((".xml", ".json", ".geojson", ".csv"))
+        if named and entry.is_file() and _ANNOTATIONS.search(head(Path(entry.path), 4096)):
+            return True
+    return False
 
 
 def numbers_of(names: list[str]) -> dict[str, tuple[int, str]] | None:

@@ -30,6 +30,7 @@ from whatwhere.data.formats._folders_layout import (
     WORDS_FILES,
     Layout,
     find_layout,
+    is_annotated,
     looks_like_classes,
     numbers_of,
     words_of,
@@ -62,10 +63,10 @@ def recognise(path: Path) -> str | None:
     if any((top / name).exists() for top in tops for name in _METADATA):
         return None
     # CVAT and Datumaro call the folder of pictures without a split "default".
-    splits = all(split_name(name) or name == "default" for name in names)
+    splits = all(split_name(name) or name.lower() == "default" for name in names)
     if None in layout.parts and (len(names) < 2 or splits):
         return None
-    if not looks_like_classes(layout):
+    if not looks_like_classes(layout) or is_annotated(path):
         return None
     listed = classes_beside(path)
     if listed is not None and not listed & names:
