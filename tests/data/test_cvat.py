@@ -145,6 +145,18 @@ def test_subsets_stand_in_a_project(tmp_path: Path) -> None:
     assert read(tmp_path / "two").images["split"].to_list() == ["train", "val", None]
 
 
+def test_splits_that_subsets_are_read_as_something_else(tmp_path: Path) -> None:
+    splits = ["default", "Default", "validation", "val", "a/b", None]
+    paths = [str(picture(tmp_path / "source" / f"{number}.png")) for number in range(6)]
+    labels = {"image": [0], "class_id": [0], "x1": [1], "y1": [1], "x2": [9], "y2": [9]}
+    data = Dataset({"path": paths, "split": splits}, labels, ["car"], task="detect")
+    data.write(tmp_path / "copy", "cvat")
+    back = read(tmp_path / "copy")
+    names = [Path(path).name for path in back.paths]
+    found = dict(zip(names, back.images["split"].to_list(), strict=True))
+    assert found == {f"{number}.png": split for number, split in enumerate(splits)}
+
+
 def _track(*frames: str, label: str = "car") -> str:
     return f'<track id="4" label="{label}" source="manual">' + "\n".join(frames) + "</track>\n"
 

@@ -17,7 +17,7 @@ from whatwhere.data.formats._cvat_shapes import (
     said,
 )
 from whatwhere.data.formats._cvat_video import write as write_videos
-from whatwhere.data.formats._files import add_sizes, unique_names
+from whatwhere.data.formats._files import add_sizes, split_name, unique_names
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.formats._records import Record, Records
 from whatwhere.images import write_atomic
@@ -53,6 +53,12 @@ def _is_folder(split: str | None) -> bool:
     return split is not None and re.fullmatch(r"[\w -]+(\.[\w -]+)*", split) is not None
 
 
+def _reads_back(split: str) -> bool:
+    """Whether a subset of that name is read as this split; "default" is none."""
+    plain = split.lower() != "default" and split_name(split) in (None, split)
+    return plain and _is_folder(split)
+
+
 class _Writer:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
@@ -62,7 +68,8 @@ class _Writer:
         self.declared = Declarations(dataset)
         self.made_ids = False
         splits = dict.fromkeys(dataset.images["split"].to_list())
-        self.subsets = [one or "default" for one in splits] if any(splits) else []
+        names = dict.fromkeys(one or "default" for one in splits)
+        self.subsets = list(names) if any(splits) else []
 
     def image(self, row: int, name: str, number: int, size: tuple[int | None, int | None]) -> None:
         image, extra = self.records.images[row], self.records.image_extra(row)
@@ -70,7 +77,7 @@ class _Writer:
         subset = image["split"] or ("default" if self.subsets else None)
         given: dict[str, str | None] = {"id": str(number), "name": name, "subset": subset}
         given |= {OWN + "group": image["group"]}
-        if image["split"] is not None and not _is_folder(image["split"]):
+        if image["split"] is not None and not _reads_back(image["split"]):
             given[OWN + "split"] = image["split"]
         for key, side in zip(("width", "height"), size, strict=True):
             given[key] = None if side is None else str(side)
