@@ -1,8 +1,9 @@
 """What a partly labelled data set does not know.
 
 A picture may say which classes were looked for in it (`labelled`) and of which every object
-is labelled (`complete`; where it does not say, all that were looked for). Elsewhere a missing label says nothing, so such pairs of picture and
-class are left out, as LVIS does (Gupta et al., LVIS, CVPR 2019, section 2).
+is labelled (`complete`; where it does not say, all that were looked for). Elsewhere a missing
+label says nothing, so such pairs of picture and class are left out, as LVIS does (Gupta et
+al., LVIS, CVPR 2019, section 2).
 """
 
 from __future__ import annotations
