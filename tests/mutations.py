@@ -192,18 +192,30 @@ _JSON_VALUES: list[Any] = [
 
 
 def json_value(data: bytes, rng: random.Random) -> bytes:
-    """Some value inside JSON becomes one of another kind."""
+    """A value inside JSON, no list and no object, becomes one of another kind."""
+    return _other_value(data, rng, False)
+
+
+def json_part(data: bytes, rng: random.Random) -> bytes:
+    """A list or an object inside JSON, with all that it has, becomes something else."""
+    return _other_value(data, rng, True)
+
+
+def _other_value(data: bytes, rng: random.Random, parts: bool) -> bytes:
     content, lines = _parsed(data)
     if content is None:
         return odd_value(data, rng)
-    row = rng.randrange(len(content)) if lines else 0
-    places = _places(content[row] if lines else content)
-    box, key = rng.choice(places) if places else (content, row if lines else 0)
+    row = rng.randrange(len(content)) if lines and content else 0
+    places = _places(content[row] if lines and content else content)
+    places = [place for place in places if isinstance(place[0][place[1]], (list, dict)) == parts]
+    if not places:
+        return data
+    box, key = rng.choice(places)
     if isinstance(box, dict) and rng.random() < 0.15:
         box["x" if key == "a" else "a"] = box.pop(key)
     elif isinstance(box, dict) and rng.random() < 0.15:
         del box[key]
-    elif box or isinstance(box, dict):
+    else:
         box[key] = rng.choice(_JSON_VALUES)
     return _dumped(content, lines)
 
@@ -285,6 +297,7 @@ MUTATIONS: dict[str, tuple[Kind, Mutate]] = {
     "removed line": ("removal", remove_line),
     "shuffled lines": ("removal", shuffle_lines),
     "JSON record": ("removal", json_record),
+    "JSON part": ("removal", json_part),
     "empty": ("removal", empty),
 }
 

@@ -27,7 +27,11 @@ _MOST = 1000
 def header(file: Path) -> list[str]:
     """The column names in a file's first line; empty where it has none that is text."""
     line = head(file, 1 << 12).decode("utf-8-sig", "replace").splitlines()[:1]
-    return [word.strip().strip('"') for word in line[0].split(",")] if line else []
+    try:
+        return [word.strip() for word in next(csv.reader(line, strict=True), [])]
+    except csv.Error:
+        # A quote that is not closed would take the rows that follow for part of a name.
+        return []
 
 
 def read_table(file: Path, where: str, findings: list[Finding]) -> pl.DataFrame:

@@ -139,7 +139,7 @@ class _Reader:
         with file.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             reader = csv.reader(stream, delimiter=columns.delimiter)
             first = columns.header
-            width = None
+            width, short = None, 0
             while True:
                 try:
                     cells = next(reader, None)
@@ -150,10 +150,11 @@ class _Reader:
                     )
                     continue
                 if cells is None:
-                    return
+                    break
                 if not any(cell.strip() for cell in cells):
                     continue
                 width = len(cells) if width is None else width
+                short += columns.header and len(cells) < width
                 if any(cell.strip() for cell in cells[width:]):
                     message = f"the row has {len(cells)} cells, the first one {width}"
                     record = f"{where}:{reader.line_num}"
@@ -161,6 +162,9 @@ class _Reader:
                 if not first:
                     yield cells, reader.line_num
                 first = False
+        if short:
+            message = f"{short} rows have fewer cells than the header has columns"
+            self.rows.find("bad-record", message, where, "warning", "kept")
 
     def _row(
         self, cells: list[str], columns: Columns, record: str, split: str | None, near: Path
