@@ -84,7 +84,7 @@ def test_the_json_file_may_be_named(tmp_path: Path) -> None:
         ({"names": [1, 2, 3]}, "names must be texts"),
         ({"names": []}, "no list of class names"),
         ({"task": "dance"}, "the task 'dance'"),
-        ({"category_ids": [1]}, "1 category_ids for 3 names"),
+        ({"category_ids": [1]}, "category_ids must be 3 numbers"),
         ({"info": 3}, "must be objects"),
         ({"class_info": {"ant": 3}}, "must be objects"),
     ],

@@ -124,8 +124,9 @@ def _said(file: Path, text: str) -> dict[str, Any]:
         raise DataError(f"{file}: {error}") from None
     if not len(labels) or not all(isinstance(name, str) for name in names or []):
         raise DataError(f"{file} has no list of class names: names must be texts")
-    if ids and (len(ids) != len(labels) or not all(isinstance(one, int) for one in ids)):
-        raise DataError(f"{file} has {len(ids)} category_ids for {len(labels)} names")
+    listed = isinstance(ids, list) and all(isinstance(one, int) for one in ids)
+    if not listed or len(ids) not in (0, len(labels)):
+        raise DataError(f"{file}: category_ids must be {len(labels)} numbers, one for each name")
     info, known = found.get("info") or {}, found.get("class_info") or {}
     sound = isinstance(info, dict) and isinstance(known, dict)
     if not sound or not all(isinstance(one, dict) for one in known.values()):
