@@ -197,3 +197,18 @@ def test_the_genuine_sequences(shared: Path, tmp_path: Path) -> None:
         assert rows[0] == rows[1]
     results = read(shared / "mot15_tud" / "train" / "results" / "TUD-Campus.txt")
     assert (results.labels.height, set(results.labels["source"])) == (222, {"model"})
+
+
+def test_the_frame_rate_is_kept(tmp_path: Path) -> None:
+    rows = "1,1,11,6,20,10,1,1,1\n"
+    dataset = read(make(tmp_path / "one", rows, info="frameRate=29.97\n"))
+    dataset.write(tmp_path / "two", "mot")
+    text = (tmp_path / "two" / "train" / "walk" / "seqinfo.ini").read_text("utf-8")
+    assert "\nframeRate=29.97\nseqLength=2\n" in text
+    again = read(tmp_path / "two")
+    assert again.images["extra"].to_list() == dataset.images["extra"].to_list()
+    # What is no rate is not written.
+    odd = read(make(tmp_path / "odd", rows, info="frameRate=fast\n"))
+    odd.write(tmp_path / "three", "mot")
+    text = (tmp_path / "three" / "train" / "walk" / "seqinfo.ini").read_text("utf-8")
+    assert "frameRate" not in text

@@ -45,7 +45,7 @@ class SequenceInfo:
         name: of the sequence; group: False if our writer made it up.
         folder: of the frames; suffix: of their names.
         width, height: of every frame, in pixels.
-        length: number of frames.
+        length: number of frames; rate: frames a second, as written.
         names: file name of each frame, by its number, where our writer listed them.
     """
 
@@ -56,6 +56,7 @@ class SequenceInfo:
     width: int | None = None
     height: int | None = None
     length: int | None = None
+    rate: str | None = None
     names: dict[int, str] = field(default_factory=dict)
 
 
@@ -95,6 +96,8 @@ def sequence_info(file: Path, root: Path, findings: list[Finding]) -> SequenceIn
     if info.width is None or info.height is None:
         info.width = info.height = None
     info.length = numbers.get("seqlength")
+    rate = known.get("framerate") or ""
+    info.rate = rate if re.fullmatch(r"\d{1,6}(\.\d{1,9})?", rate) else None
     for key, name in sections.get("frames", {}).items():
         if re.fullmatch(r"\d{1,9}", key) and name and not re.search(r"[/\\\0]", name):
             info.names[int(key)] = name

@@ -86,7 +86,8 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
         write_atomic(folder / place / "gt" / "labels.txt", names)
         if own_names:
             write_atomic(folder / place / "gt" / "classes.txt", own_names)
-        info = _info(dataset, where[place], rows, frames, suffixes, pictures.how == "none")
+        rate = _own(extras[rows[0]] or "{}").get("rate")
+        info = _info(dataset, where[place], rows, frames, suffixes, pictures.how == "none", rate)
         write_atomic(folder / place / "seqinfo.ini", info)
     if lost:
         message = f"{lost} places in the world: rows have a class or a place, not both"
@@ -204,10 +205,14 @@ def _info(
     frames: NDArray[np.int64],
     suffixes: list[str],
     listed: bool,
+    rate: Any,
 ) -> str:
     """The text of seqinfo.ini."""
     name = re.sub(r"[\r\n]", " ", group or "sequence")
-    lines = ["[Sequence]", f"name={name}", "imDir=img1", f"seqLength={frames[rows].max()}"]
+    lines = ["[Sequence]", f"name={name}", "imDir=img1"]
+    if isinstance(rate, str) and re.fullmatch(r"\d{1,6}(\.\d{1,9})?", rate):
+        lines.append(f"frameRate={rate}")
+    lines.append(f"seqLength={frames[rows].max()}")
     sizes = set(dataset.images[rows].select("width", "height").iter_rows())
     if len(sizes) == 1 and None not in next(iter(sizes)):
         ((width, height),) = sizes

@@ -185,7 +185,8 @@ class _Reader:
                 self.missing_paths.add(str(place))
             known: list[str] | None = None if labelled else []
             group = name if info.group else None
-            extra = json.dumps({"mot": {"frame": number}})
+            rate = {"rate": info.rate} if info.rate else {}
+            extra = json.dumps({"mot": {"frame": number, **rate}})
             row = (str(place), info.width, info.height, sequence.split, group, known, extra)
             for column, value in zip(self.images.values(), row, strict=True):
                 column.append(value)
