@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import _foreign_boxes as boxes
+import _foreign_geo as geo
 import _foreign_kits as kits
+import _foreign_labelformat as labelformat
 import _foreign_tables as tables
 from _foreign_common import Reader, Writer
 from _foreign_facts import stem
@@ -48,8 +50,9 @@ def _frame(path: str) -> str:
 def _both(name: str, format: str, **more: Any) -> Case:
     """supervision, globox and labelformat have both directions under one name."""
     one_split = {"one_split": ""}
-    reads = getattr(boxes, f"{name}_reader")(format)
-    writes = getattr(boxes, f"{name}_writer")(format)
+    module = labelformat if name == "labelformat" else boxes
+    reads = getattr(module, f"{name}_reader")(format)
+    writes = getattr(module, f"{name}_writer")(format)
     return Case(format, name, reads, writes, **(one_split | more))
 
 
@@ -83,7 +86,7 @@ def cases() -> list[Case]:
         _both("supervision", "coco"),
         _both("globox", "coco"),
         _both("labelformat", "coco"),
-        Case("coco", "pylabel", boxes.pylabel_reader("coco"), one_split=""),
+        Case("coco", "pylabel", labelformat.pylabel_reader("coco"), one_split=""),
         Case(
             "voc",
             "datumaro",
@@ -110,7 +113,7 @@ def cases() -> list[Case]:
         Case(
             "voc",
             "pylabel",
-            boxes.pylabel_reader("voc"),
+            labelformat.pylabel_reader("voc"),
             one_split="",
             note=_ONE_PIXEL.format("PyLabel") + "; it passes files without objects over",
         ),
@@ -295,8 +298,8 @@ def cases() -> list[Case]:
         Case(
             "geo",
             "geopandas",
-            tables.geopandas_reader,
-            tables.geopandas_writer,
+            geo.geopandas_reader,
+            geo.geopandas_writer,
             one_split="",
             note=_NO_EMPTY,
         ),

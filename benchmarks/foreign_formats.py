@@ -26,7 +26,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import _foreign_tables as tables
+import _foreign_geo as geo
 import polars as pl
 from _foreign_cases import Case, cases
 from _foreign_facts import Facts, class_sample, differences, facts_of, sample, stem
@@ -43,7 +43,7 @@ def _sample(case: Case, folder: Path, odd: bool) -> Dataset:
     if case.one_split is not None:
         images = images.with_columns(split=pl.lit(case.one_split or None, pl.String))
     if case.format == "geo":
-        images = images.with_columns(path=pl.Series(tables.geo_place(folder, made)))
+        images = images.with_columns(path=pl.Series(geo.geo_place(folder, made)))
     if case.parts:
         images = images.with_columns(pl.col("split").replace(["train", "test"], case.parts))
     names = list(case.classes) or list(made.names)
