@@ -10,6 +10,7 @@ import pytest
 from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
 from whatwhere.metrics import METRICS, PRIMARY, SCORERS, score
+from whatwhere.metrics.mistakes import mistakes
 from whatwhere.types import TASKS, Prediction, Task
 
 NAMES = ("cat", "dog", "owl", "yak")
@@ -234,3 +235,21 @@ def test_classes_that_nobody_looked_for_make_no_false_positives() -> None:
     assert score("detect", silent, answers)["AP50"] == pytest.approx(1)
     assert score("multilabel", whole, answers)["mAP"] == pytest.approx(0.75)
     assert score("multilabel", part, answers)["mAP"] == pytest.approx(1)
+
+
+def test_a_class_that_nobody_located_is_no_mistake() -> None:
+    labels = {
+        "image": [0, 0, 1],
+        "class_id": [0, 1, 0],
+        "x1": [0, None, 0],
+        "y1": [0, None, 0],
+        "x2": [50, None, 50],
+        "y2": [50, None, 50],
+    }
+    answers = [
+        prediction(objects=[("dog", 0.9, (9, 9, 40, 40)), ("cat", 0.5, (0, 0, 50, 50))]),
+        prediction(objects=[("cat", 0.5, (0, 0, 50, 50))]),
+    ]
+    data = dataset("detect", labels, images=2)
+    assert score("detect", data, answers)["AP50"] == pytest.approx(1)
+    assert mistakes("detect", data.targets(0), answers[0], data.names, 0.95) == 1

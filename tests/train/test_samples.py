@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
 from train_data import NAMES, boxes_set, classes_folder
 from whatwhere.data import Dataset, read
+from whatwhere.data.tables import BOX
 from whatwhere.errors import TrainError
 from whatwhere.images import read_image
 from whatwhere.train.config import TrainConfig
@@ -244,3 +246,17 @@ def test_crops_are_taken_from_larger_pictures(classes: Dataset) -> None:
     assert small.pictures[0][0].shape == (32, 32, 3)
     large = Samples(classes, (64, 64), classifier(zoom=2.0))
     assert large.pictures[0][0].shape == (40, 40, 3), "pictures are never enlarged in memory"
+
+
+def test_labels_without_a_box_teach_nothing_about_places(boxes: Dataset) -> None:
+    first = boxes.labels["image"][0]
+    bare = boxes.labels.with_row_index("row").with_columns(
+        pl.when(pl.col("row") != 0).then(pl.col(name)).alias(name) for name in BOX
+    )
+    part = boxes._like(boxes.images, bare.drop("row"))
+    made = Samples(part, SIZE, plain()).sample(int(first), 0, 0, False)
+    assert np.isfinite(made.boxes).all()
+    assert len(made.boxes) == len(made.classes) == len(part.targets(int(first)).class_ids) - 1
+    # What is somewhere in the picture is no background there.
+    assert made.known is not None
+    assert not made.known[part.labels["class_id"][0]]

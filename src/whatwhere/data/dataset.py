@@ -29,13 +29,21 @@ class Targets:
     Args:
         class_ids: int64 (N,), positions in `Dataset.names`.
         boxes: float32 (N, 4), x1 y1 x2 y2 in pixels after EXIF turning; None if the data
-            set has no boxes.
+            set has no boxes. NaN where a label of a detection set has none: the class is
+            in the picture, nobody said where.
         ignore: bool (N,); such a row is never a miss and never makes a false positive.
     """
 
     class_ids: NDArray[np.int64]
     boxes: Boxes | None
     ignore: NDArray[np.bool_]
+
+    def located(self) -> Targets:
+        """Only the labels that have a box; all of them where the data set has no boxes."""
+        if self.boxes is None or np.isfinite(self.boxes).all():
+            return self
+        there = np.isfinite(self.boxes).all(axis=1)
+        return Targets(self.class_ids[there], self.boxes[there], self.ignore[there])
 
 
 class Dataset:

@@ -18,6 +18,8 @@ def mistakes(
         threshold: answers with a lower score do not count (not for `classify`, whose best
             class always counts).
     """
+    if task == "detect":
+        truth = truth.located()
     counted = ~truth.ignore
     wanted = {names[class_id] for class_id in truth.class_ids[counted]}
     unsure = {names[class_id] for class_id in truth.class_ids[truth.ignore]}

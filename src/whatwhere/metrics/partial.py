@@ -26,7 +26,10 @@ def known_pairs(data: Dataset, column: Literal["labelled", "complete"]) -> NDArr
     lists = data.images["labelled"]
     if column == "complete":
         lists = data.images.select(pl.coalesce("complete", "labelled")).to_series()
-    if lists.null_count() == len(data):
+    nowhere = data.labels.filter(pl.col("x1").is_null()) if column == "complete" else None
+    if nowhere is not None and (nowhere.height == data.labels.height or not nowhere.height):
+        nowhere = None
+    if lists.null_count() == len(data) and nowhere is None:
         return None
     known = np.ones((len(data), len(data.names)), dtype=bool)
     index = {name: class_id for class_id, name in enumerate(data.names)}
@@ -34,4 +37,7 @@ def known_pairs(data: Dataset, column: Literal["labelled", "complete"]) -> NDArr
         if names is not None:
             known[row] = False
             known[row, [index[name] for name in names if name in index]] = True
+    if nowhere is not None:
+        # The class is in the picture, and nobody said where: finding it is no mistake.
+        known[nowhere["image"].to_numpy(), nowhere["class_id"].to_numpy()] = False
     return known

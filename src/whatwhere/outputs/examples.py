@@ -92,7 +92,7 @@ def _figure(
     height, width = image.shape[:2]
     ratio = min(1.0, LONG_SIDE / max(height, width))
     small = resize(image, (max(1, round(height * ratio)), max(1, round(width * ratio))))
-    targets = data.targets(row)
+    targets = data.targets(row).located() if task == "detect" else data.targets(row)
     name = Path(data.paths[row]).name
     if task == "detect" and targets.boxes is not None:
         true = _drawn(_as_prediction(targets, data), small, ratio)

@@ -202,6 +202,9 @@ class Samples:
 
     def _sample(self, row: int, image: Image, original: tuple[int, int]) -> Sample:
         targets = self._data.targets(row)
+        if self.config.task == "detect":
+            # Where a label without a box is, nobody knows; `known` leaves its class out.
+            targets = targets.located()
         boxes = np.zeros((0, 4), np.float32)
         if self.config.task == "detect" and targets.boxes is not None:
             factor = np.array(
