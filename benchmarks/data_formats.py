@@ -382,8 +382,11 @@ def main() -> int:
 
 
 def _command() -> str:
-    arguments = [one for one in sys.argv[1:] if one != "--json"]
-    return " ".join(["python", f"benchmarks/{os.path.basename(__file__)}", *arguments])  # noqa: PTH119
+    """What was run, with the places of this machine left out."""
+    given = sys.argv[1:]
+    places = {"--peers": "PEERS/bin/python", "--folder": "FOLDER", "--out": "OUT"}
+    shown = [places.get(given[i - 1], one) if i else one for i, one in enumerate(given)]
+    return " ".join(["python benchmarks/data_formats.py", *(one for one in shown if one != "--json")])
 
 
 if __name__ == "__main__":
