@@ -386,7 +386,7 @@ def _command() -> str:
     given = sys.argv[1:]
     places = {"--peers": "PEERS/bin/python", "--folder": "FOLDER", "--out": "OUT"}
     shown = [places.get(given[i - 1], one) if i else one for i, one in enumerate(given)]
-    return " ".join(["python benchmarks/data_formats.py", *(one for one in shown if one != "--json")])
+    return " ".join(["python benchmarks/data_formats.py", *shown]).replace(" --json", "")
 
 
 if __name__ == "__main__":
