@@ -55,7 +55,8 @@ def shared() -> Path:
     folder = Path(os.environ.get("WHATWHERE_SHARED", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"the real data sets are not on this machine ({folder})")
-    return folder
+    # Readers resolve links, and so must what tests compare with.
+    return folder.resolve()
 
 
 @pytest.fixture(scope="session")
