@@ -11,6 +11,7 @@ import pytest
 
 from data_samples import NAMES, classification, detection
 from whatwhere.data import Dataset, Finding
+from whatwhere.data.formats._files import unique_names
 from whatwhere.data.splitting import split_rows
 from whatwhere.data.tables import IMAGE_COLUMNS, LABEL_COLUMNS, tidy_boxes
 from whatwhere.errors import UsageError
@@ -328,3 +329,15 @@ def test_without_polars_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delitem(sys.modules, "whatwhere.data")
     with pytest.raises(MissingExtraError, match=r"whatwhere\[data\]"):
         importlib.import_module("whatwhere.data")
+
+
+def test_names_of_pictures_are_unique_and_lie_inside() -> None:
+    paths = ["/a/one.png", "/b/ONE.jpg", "/a/C:.png", "/a/C_.png", "/c/x:y.png"]
+    assert unique_names(paths) == ["one.png", "ONE-2.jpg", "C_.png", "C_-2.png", "x_y.png"]
+    assert unique_names(paths, ["a", "b", "a", "c", "d"])[:4] == [
+        "one.png",
+        "ONE.jpg",
+        "C_.png",
+        "C_.png",
+    ]
+    assert unique_names(["/a/1:0.png", "/a/b.png"]) == ["1:0.png", "b.png"]

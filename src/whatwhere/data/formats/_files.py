@@ -137,8 +137,14 @@ def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
+_DRIVE = re.compile(r"^([A-Za-z]):")
+
+
 def unique_names(paths: Sequence[str], key: Sequence[str] | None = None) -> list[str]:
     """A file name for each picture; those that clash, case and suffix aside, get a number.
+
+    A name that begins like a drive of Windows ("C:.png") gets "_" for the colon, since
+    `inside` takes such names for places outside the data set.
 
     Args:
         paths: where the pictures are.
@@ -152,7 +158,7 @@ def unique_names(paths: Sequence[str], key: Sequence[str] | None = None) -> list
     for row, path in enumerate(paths):
         inner = member(path)
         base = os.path.basename(path if inner is None else inner.name)  # noqa: PTH119
-        first, suffix = os.path.splitext(base)  # noqa: PTH122
+        first, suffix = os.path.splitext(_DRIVE.sub(r"\1_", base))  # noqa: PTH122
         folder = key[row] if key else ""
         stem, number = first, 1
         while (folder, stem.lower()) in taken:
@@ -169,6 +175,8 @@ def _already_unique(paths: Sequence[str], key: Sequence[str] | None) -> list[str
         return None
     names = [path[path.rfind(os.sep) + 1 :] for path in paths]
     text = "\n".join(names)
+    if any(_DRIVE.match(name) for name in names):
+        return None
     if any("!/" in path for path in paths) or "\n." in text or text[:1] in ("", "."):
         return None
     stems = [name[:dot] if (dot := name.rfind(".")) > 0 else name for name in names]
