@@ -13,12 +13,15 @@ from pathlib import Path
 
 import polars as pl
 
-from whatwhere.data.findings import KEPT_OUT, Finding
+from whatwhere.data.findings import KEPT_OUT, Finding, shortened
 from whatwhere.data.formats._files import head
 
 SIDES = ("XMin", "XMax", "YMin", "YMax")
 FLAGS = ("IsOccluded", "IsTruncated", "IsGroupOf", "IsDepiction", "IsInside")
 _TEXTS = ("ImageID", "Source", "LabelName", "Confidence", "Rotation")
+
+# Columns of the list of pictures that say nothing beyond the file's name and the picture's.
+_EXPECTED = ("Subset", "OriginalURL")
 
 # More findings of a kind in one file are counted, not listed.
 _MOST = 1000
@@ -42,6 +45,7 @@ def read_table(file: Path, where: str, findings: list[Finding]) -> pl.DataFrame:
         the file does not have is null. Rows without ImageID are findings and left out.
     """
     names = header(file)
+    _unread(names, where, findings)
     frame = _typed(file, names)
     if frame is None:
         frame = _as_text(file, names)
@@ -59,6 +63,16 @@ def read_table(file: Path, where: str, findings: list[Finding]) -> pl.DataFrame:
     bad = frame.filter(pl.col("ImageID").is_null())
     report(findings, "bad-record", "the row has no ImageID", where, bad["line"].to_list())
     return frame.filter(pl.col("ImageID").is_not_null())
+
+
+def _unread(names: list[str], where: str, findings: list[Finding]) -> None:
+    """Say which columns are passed over: XClick's points, addresses, authors and licences."""
+    unread = [name for name in names if name and name not in {*_known(names), *_EXPECTED}]
+    if unread:
+        shown = ", ".join(shortened(name, 40) for name in unread[:8])
+        more = f" and {len(unread) - 8} more" if len(unread) > 8 else ""
+        message = f"columns that are not read: {shown}{more}"
+        findings.append(Finding("left-out-field", message, where, "info", KEPT_OUT))
 
 
 def _confident(
