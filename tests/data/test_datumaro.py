@@ -130,3 +130,59 @@ def test_ids_of_a_coco_set_survive(tmp_path: Path) -> None:
     data = read(tmp_path)
     assert data.images["id"].to_list() == [139]
     assert json.loads(data.images["extra"][0]) == {"datumaro": {"frame": 4}}
+
+
+RUNS = {"counts": [0, 20000], "size": [100, 200]}
+MORE = {"counts": [10, 19990], "size": [100, 200]}
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            [part("mask", 1, rle=RUNS), part("polygon", 1, points=[1, 2, 30, 4, 20, 40])],
+            "an outline beside a mask",
+        ),
+        ([part("mask", 1, rle=RUNS), part("mask", 1, rle=MORE)], "a second mask"),
+        (
+            [
+                part("bbox", 1, bbox=[0, 0, 200, 100]),
+                part("points", 1, points=[1, 2]),
+                part("points", 1, points=[3, 4]),
+            ],
+            "a second list of points",
+        ),
+        (
+            [
+                part("bbox", 1, bbox=[0, 0, 200, 100], attributes={"a": 1}),
+                part("points", 1, points=[1, 2], attributes={"a": 1, "b": 2}),
+            ],
+            "the attribute 'b' of a part",
+        ),
+    ],
+)
+def test_the_first_part_of_a_kind_counts_and_others_are_named(
+    tmp_path: Path, parts: list[Any], said: str
+) -> None:
+    picture(tmp_path / "images" / "default" / "a.png")
+    file(tmp_path, item("a", *parts))
+    data = read(tmp_path)
+    assert boxes(data) == [("cat", 0, 0, 200, 100)]
+    (found,) = data.findings
+    assert (found.kind, found.severity) == ("left-out-field", "warning")
+    assert said in found.message
+    masks = any(one["type"] == "mask" for one in parts)
+    assert column(data, "segmentation") == ([RUNS] if masks else [None])
+    assert column(data, "keypoints") == ([None] if masks else [[1, 2, 2]])
+
+
+@pytest.mark.parametrize(
+    ("other", "kind"),
+    [(part("points", 1, points=[1, None]), "bad-value"), (part("mask", 1, rle=None), "lost-mask")],
+)
+def test_damaged_parts_beside_a_box_are_named(tmp_path: Path, other: Any, kind: str) -> None:
+    picture(tmp_path / "images" / "default" / "a.png")
+    file(tmp_path, item("a", part("bbox", 1, bbox=[1, 2, 3, 4]), other))
+    data = read(tmp_path)
+    assert boxes(data) == [("cat", 1, 2, 4, 6)]
+    assert kinds(data) == [kind]

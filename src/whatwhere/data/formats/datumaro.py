@@ -224,7 +224,7 @@ class _Reader:
         self, one: _Object, columns: dict[str, Any], extra: dict[str, Any]
     ) -> tuple[float | None, ...] | None:
         box: tuple[float | None, ...] | None = None
-        outlines = []
+        outlines, turned_box, mask = [], False, None
         for part in one.parts:
             kind = part.get("type")
             if kind == "bbox":
@@ -242,6 +242,7 @@ class _Reader:
                 corners = [cx - w / 2, cy - h / 2, cx + w / 2, cy - h / 2]
                 corners += [cx + w / 2, cy + h / 2, cx - w / 2, cy + h / 2]
                 outlines.append(turned(corners, (cx, cy), degrees))
+                turned_box = True
                 extra["rotated_bbox"] = part["rotated_bbox"]
             elif kind == "polygon":
                 points = outline(part.get("points"))
@@ -249,15 +250,44 @@ class _Reader:
                     return None
                 outlines.append(points)
             elif kind == "mask":
-                columns["segmentation"] = part.get("rle")
-                mask = mask_of(part.get("rle")) if box is None else None
-                box = box or (None if mask is None else mask_box(mask))
+                if "segmentation" in columns:
+                    self._left_out("a second mask of one object", one.record)
+                elif not isinstance(part.get("rle"), dict):
+                    message = "the mask has no run lengths; the object is read without it"
+                    self.rows.find("lost-mask", message, one.record, "warning", "left out")
+                else:
+                    columns["segmentation"] = part["rle"]
+                    mask = mask_of(part["rle"])
             elif kind == "points":
-                columns["keypoints"] = _keypoints(part)
-        if outlines:
+                points = _keypoints(part)
+                if points is None:
+                    message = "the points are no pairs of numbers; the object is read without them"
+                    self.rows.find("bad-value", message, one.record, "warning", "left out")
+                elif "keypoints" in columns:
+                    self._left_out("a second list of points of one object", one.record)
+                else:
+                    columns["keypoints"] = points
+        if len(one.parts) > 1:
+            self._attributes(one)
+        if "segmentation" in columns:
+            if len(outlines) > turned_box:
+                self._left_out("an outline beside a mask of one object", one.record)
+            around = None if mask is None else mask_box(mask)
+            box = box or (enclosing(outlines) if turned_box else around)
+        elif outlines:
             columns["segmentation"] = outlines
-            box = box or enclosing(outlines)
-        return box
+        return box or (enclosing(outlines) if outlines else None)
+
+    def _attributes(self, one: _Object) -> None:
+        """Name what the other annotations of an object say and its first does not."""
+        given = [part.get("attributes") for part in (one.main, *one.parts)]
+        main, *others = [value if isinstance(value, dict) else {} for value in given]
+        for key in dict.fromkeys(key for other in others for key in other):
+            if any(key in other and other[key] != main.get(key) for other in others):
+                self._left_out(f"the attribute {key!r} of a part of one object", one.record)
+
+    def _left_out(self, what: str, record: str) -> None:
+        self.rows.find("left-out-field", f"{what} is not read", record, "warning", "left out")
 
     def dataset(self) -> Dataset:
         wanted = self.info.pop("task", None)
