@@ -306,3 +306,18 @@ def test_a_text_that_looks_like_a_number_stays_a_text(tmp_path: Path) -> None:
     file(tmp_path, image(BOX.replace("/>", f">{inner}</box>")), DECLARED)
     data = changed(read(tmp_path), attributes=pl.lit('{"doors": "4"}'))
     assert column(again(data, tmp_path / "copy", "cvat"), "attributes") == [{"doors": "4"}]
+
+
+def test_what_tags_beside_boxes_say_beyond_their_class_is_named(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    tags = [
+        '<tag label="car" source="manual"/>',
+        '<tag label="person" source="auto"><attribute name="score">0.5</attribute></tag>',
+        '<tag label="car"><attribute name="doors">4</attribute></tag>',
+    ]
+    file(tmp_path, image('<box label="car" xtl="1" ytl="2" xbr="3" ybr="4"/>', *tags))
+    kept, lost = read(tmp_path).findings
+    assert (kept.kind, kept.severity) == ("image-label", "info")
+    assert (lost.kind, lost.severity) == ("left-out-field", "warning")
+    assert lost.message.startswith("2 of them ")
+    assert lost.message.endswith(": attributes, score, source")

@@ -321,6 +321,24 @@ class Rows:
             " pictures' extra"
         )
         self.find("image-label", message, self._tags[0][2], "info", "kept")
+        more = [(one, _said(columns)) for _, _, one, columns in self._tags]
+        more = [(record, words) for record, words in more if words]
+        if more:
+            words = ", ".join(sorted({word for _, found in more for word in found}))
+            message = f"{len(more)} of them say more than a class, which is not kept: {words}"
+            self.find("left-out-field", message, more[0][0], "warning", "left out")
+
+
+def _said(columns: Mapping[str, Any]) -> list[str]:
+    """What a label says beside its class; labels of people are what a tool's labels are."""
+    return [
+        key
+        for key, value in columns.items()
+        if value is not None
+        and value is not False
+        and value != {}
+        and (key, value) != ("source", "human")
+    ]
 
 
 def dumps(value: Any) -> str:
