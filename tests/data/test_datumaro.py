@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tool_files import again, boxes, column, kinds, picture, store
-from whatwhere.data import read
+from whatwhere.data import Dataset, read
 from whatwhere.errors import DataError
 
 
@@ -186,3 +186,15 @@ def test_damaged_parts_beside_a_box_are_named(tmp_path: Path, other: Any, kind: 
     data = read(tmp_path)
     assert boxes(data) == [("cat", 1, 2, 4, 6)]
     assert kinds(data) == [kind]
+
+
+def test_a_split_that_is_read_as_another_is_named(tmp_path: Path) -> None:
+    paths = [str(picture(tmp_path / "source" / f"{number}.png")) for number in range(4)]
+    splits = ["default", None, "training", "fold 1"]
+    data = Dataset({"path": paths, "split": splits}, {}, ["cat"], root=str(tmp_path), task="detect")
+    lost = data.write(tmp_path / "copy", "datumaro")
+    assert [(one.kind, one.severity) for one in lost] == [("lost-split", "warning")] * 2
+    assert "'default' is read again as no split" in lost[0].message
+    assert "'training' is read again as train" in lost[1].message
+    after = read(tmp_path / "copy").images
+    assert sorted(map(str, after["split"])) == ["None", "None", "fold 1", "train"]

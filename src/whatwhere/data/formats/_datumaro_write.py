@@ -8,7 +8,7 @@ from typing import Any
 
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
-from whatwhere.data.formats._files import add_sizes, unique_names
+from whatwhere.data.formats._files import add_sizes, split_name, unique_names
 from whatwhere.data.formats._flags import flag_attributes
 from whatwhere.data.formats._outlines import enclosing, outlines_of
 from whatwhere.data.formats._pictures import Pictures
@@ -20,6 +20,11 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """See `formats`: annotations/<subset>.json and images/<subset>/, "default" for no split."""
     images, findings = add_sizes(dataset.images, Path(dataset.root))
     subsets = [folder_of(split) or "default" for split in images["split"]]
+    for split in dict.fromkeys(images["split"]):
+        after = None if split == "default" else split_name(split or "") or split
+        if after != split:
+            message = f"the split {split!r} is read again as {after or 'no split'}"
+            findings.append(Finding("lost-split", message, dataset.source, "warning", "left out"))
     names = unique_names(dataset.paths, subsets)
     targets = [folder / "images" / sub / name for sub, name in zip(subsets, names, strict=True)]
     there = pictures.place(dataset.paths, targets)
