@@ -245,3 +245,19 @@ def test_exports_of_the_same_pictures_are_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.png.*give one of one\.json, two\.json"):
         read(tmp_path)
     assert len(read(tmp_path / "one.json")) == 1
+
+
+def test_own_fields_called_as_ours_are_kept(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    own: dict[str, Any] = {
+        "task": "count the cars",
+        "split": True,
+        "group": {"a": 1},
+        "width": "wide",
+    }
+    own |= {"labelled": True, "complete": [1]}
+    store(tmp_path / "export.json", [task(1, region(), data={"image": "a.png", **own})])
+    data = read(tmp_path)
+    (extra,) = data.images["extra"]
+    assert json.loads(extra) == {"label_studio": {"data": own}}
+    assert data.images["split"].to_list() == data.images["group"].to_list() == [None]

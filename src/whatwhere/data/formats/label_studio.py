@@ -195,11 +195,16 @@ class _Reader:
                 place = found
                 if found[1]:
                     break
-        split, group = text(data.pop("split", None)), text(data.pop("group", None))
-        classes = {key: data.pop(key, None) for key in ("labelled", "complete")}
-        wanted = data.pop("task", None)
-        self.task = wanted if wanted in ("classify", "multilabel") else self.task
-        size = whole(data.pop("width", None)), whole(data.pop("height", None))
+        # Of another type they are the user's own fields, which stay in the data.
+        known = {"split": text, "group": text, "width": whole, "height": whole}
+        ours: dict[str, Any] = {key: take(data.get(key)) for key, take in known.items()}
+        classes = {key: data[key] for key in ("labelled", "complete") if _is_names(data.get(key))}
+        wanted = data.get("task")
+        if wanted in ("classify", "multilabel"):
+            self.task, ours["task"] = wanted, wanted
+        for key in (*classes, *(key for key, value in ours.items() if value is not None)):
+            del data[key]
+        size = ours.get("width"), ours.get("height")
         for result in results:
             if not all(size) and isinstance(result, dict):
                 size = whole(result.get("original_width")), whole(result.get("original_height"))
@@ -209,8 +214,8 @@ class _Reader:
             size=size,
             boxes=len(results),
             place=place,
-            split=split or self.split,
-            group=group,
+            split=ours.get("split") or self.split,
+            group=ours.get("group"),
             extra={"data": data} if data else None,
         )
         if row is not None:
@@ -218,8 +223,7 @@ class _Reader:
                 self.shared = self.shared or self.rows.where(Path(self.rows.path(row)))
             if number is not None:
                 self.ids.setdefault(row, number)
-            lists = {key: one for key, one in classes.items() if isinstance(one, list)}
-            self.rows.image_columns(row, **lists)
+            self.rows.image_columns(row, **classes)
             self._labels(row, results, record, source)
 
     def _chosen(self, task: dict[str, Any], record: str) -> tuple[dict[str, Any] | None, str]:
@@ -274,6 +278,10 @@ class _Reader:
             for row, number in self.ids.items():
                 self.rows.image_columns(row, id=number)
         return self.rows.dataset(names, task=None if self.shapes else self.task)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def _tasks(content: list[Any]) -> list[Any]:
