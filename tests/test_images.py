@@ -20,6 +20,7 @@ from whatwhere.images import (
     ImageInfo,
     probe_image,
     read_image,
+    read_thumbnail,
 )
 from whatwhere.images.headers import exif_orientation
 
@@ -79,6 +80,16 @@ def test_alpha_is_dropped_without_blending(kind: str) -> None:
     image.putalpha(Pillow.fromarray(ramp))
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
     assert_like_pillow(saved(image, kind, **options))
+
+
+def test_thumbnails_drop_alpha_as_pictures_do() -> None:
+    image = picture().convert("RGBA")
+    image.putalpha(0)
+    for data in (saved(image, "PNG"), saved(image, "TIFF")):
+        whole = read_image(data)
+        small = read_thumbnail(data, 8)
+        assert abs(float(small.mean()) - float(whole.mean())) < 5
+        assert small.std() > 5
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

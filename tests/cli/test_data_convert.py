@@ -45,3 +45,28 @@ def test_many_findings_are_a_line(count: int, run: Run, shelves: Path, tmp_path:
     grouped = "x missing-image, such as" in outcome.out
     assert len(outcome.out.splitlines()) < 12
     assert grouped == (count > 3)
+
+
+def test_a_margin_belongs_to_crops(run: Run, shelves: Path, tmp_path: Path) -> None:
+    sentence(
+        run("data", "convert", shelves, tmp_path / "out", "--to", "coco", "--margin", 1), "crops"
+    )
+
+
+def test_a_folder_stays_when_nothing_is_written(run: Run, shelves: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    words = ("data", "convert", shelves, tmp_path / "empty", "--to", "coco", "--pictures")
+    sentence(run(*words, "foo"), "copy, link")
+    assert (tmp_path / "empty").is_dir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    sentence(
+        run("data", "convert", shelves, tmp_path / "link", "--to", "coco"), "cannot be replaced"
+    )
+
+
+def test_an_unknown_format_lists_those_that_can_be_written(
+    run: Run, shelves: Path, tmp_path: Path
+) -> None:
+    outcome = run("data", "convert", shelves, tmp_path / "out", "--to", "such")
+    sentence(outcome, "coco, ")
+    assert "text_boxes" not in outcome.err

@@ -87,3 +87,30 @@ def test_usage_errors(run: Run, shelves: Path, tmp_path: Path) -> None:
     sentence(run(*split, "--keep-test", "--fractions", "0.8,0.1,0.1"), "test", "kept")
     assert not out.exists()
     sentence(run("data", "split", shelves, shelves, "--folds", 3), "has content")
+    # Said before pictures are looked at, which may take long.
+    for words in (
+        ("--fractions", "0.5,0.4", "add up to 1"),
+        ("--group", "nope", "no column 'nope'"),
+        ("--to", "nope", "unknown data format"),
+        ("--pictures", "foo", "copy, link, reference, none"),
+    ):
+        outcome = run(*split, *words[:2])
+        sentence(outcome, words[2])
+        assert "near duplicates" not in outcome.err
+        assert not out.exists()
+
+
+def test_folds_without_pictures_are_refused(run: Run, shelves: Path, tmp_path: Path) -> None:
+    _twins(shelves)
+    out = tmp_path / "out"
+    sentence(run("data", "split", shelves, out, "--folds", 20), "of 20 folds without pictures")
+    assert not out.exists()
+
+
+def test_an_empty_part_is_told(run: Run, shelves: Path, tmp_path: Path) -> None:
+    outcome = run(
+        "data", "split", shelves, tmp_path / "out", "--group", "folder", "--no-near", "--json"
+    )
+    assert outcome.status == 0
+    assert "no picture is left for 'val'" in outcome.err
+    assert "no picture is left for 'test'" in outcome.err

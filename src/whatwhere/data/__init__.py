@@ -11,5 +11,6 @@ from whatwhere.data.dataset import Dataset, Targets
 from whatwhere.data.findings import Finding
 from whatwhere.data.formats import read
 from whatwhere.data.merging import merge
+from whatwhere.data.shared import SharedRows
 
-__all__ = ["Dataset", "Finding", "Targets", "merge", "read"]
+__all__ = ["Dataset", "Finding", "SharedRows", "Targets", "merge", "read"]

@@ -292,7 +292,7 @@ class Dataset:
         Every picture is in "val" once and in "train" otherwise; see `with_splits`.
 
         Raises:
-            UsageError: fewer than two folds, or more than pictures.
+            UsageError: fewer than two folds, or more than pictures or groups of them.
         """
         if not 2 <= count <= len(self):
             raise UsageError(
@@ -306,6 +306,12 @@ class Dataset:
             near_duplicates=near_duplicates,
             keep=keep,
         )
+        empty = count - len(divided.splits.keys() & set(names))
+        if empty:
+            raise UsageError(
+                f"what stays together leaves {empty} of {count} folds without pictures: ask for at"
+                f" most {count - empty}"
+            )
         column = pl.col("split")
         return [
             self._like(

@@ -139,7 +139,7 @@ def _size_conditions(low: float | None, high: float | None) -> list[pl.Expr]:
     found = []
     for limit, name in ((low, "min_size"), (high, "max_size")):
         if limit is not None and not limit >= 0:
-            raise UsageError(f"{name} is a side in pixels, not {limit}")
+            raise UsageError(f"{name} is a side in pixels, at least 0, not {limit}")
     if low is not None:
         found.append(pl.min_horizontal(sides) >= low)
     if high is not None:

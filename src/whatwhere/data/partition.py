@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,13 +58,7 @@ def split_names(
 ) -> list[str | None]:
     """The split of each picture; see `Dataset.with_splits`."""
     splits = dataset.images["split"]
-    missing = [name for name in keep if name not in dataset.splits]
-    if missing:
-        known = ", ".join(dataset.splits) or "none"
-        raise UsageError(f"there is no split {missing[0]!r} to keep, only {known}")
-    clash = [name for name in keep if name in fractions]
-    if clash:
-        raise UsageError(f"{clash[0]!r} cannot both be kept and get a share")
+    check_kept(dataset, fractions, keep)
     names = np.array(splits.to_list(), dtype=object)
     free = np.flatnonzero(~splits.is_in(list(keep)).fill_null(False).to_numpy())
     rest = dataset if free.size == len(dataset) else dataset.select(free)
@@ -76,17 +70,41 @@ def split_names(
     return list(names)
 
 
-def _groups(dataset: Dataset, group: str | None, near: Near) -> NDArray[np.int64] | None:
-    """What stays together: pictures of one group, and near duplicates, and both joined."""
-    numbers = None
+def check_kept(dataset: Dataset, fractions: Collection[str], keep: Sequence[str]) -> None:
+    """Whether these splits can be left as they are.
+
+    Raises:
+        UsageError: there is no such split, or it is to be divided anew, too.
+    """
+    missing = [name for name in keep if name not in dataset.splits]
+    if missing:
+        known = ", ".join(dataset.splits) or "none"
+        raise UsageError(f"there is no split {missing[0]!r} to keep, only {known}")
+    clash = [name for name in keep if name in fractions]
+    if clash:
+        raise UsageError(f"{clash[0]!r} cannot both be kept and get a share")
+
+
+def group_column(dataset: Dataset, group: str | None) -> NDArray[np.int64] | None:
+    """A number for each picture, equal where the column is: int64 (N,); None for no column.
+
+    Raises:
+        UsageError: there is no such column.
+    """
+    if group is None:
+        return None
     if group == "folder":
         folders: list[str | None] = [str(Path(shown_path(path)).parent) for path in dataset.paths]
-        numbers = group_numbers(folders)
-    elif group is not None:
-        if group not in dataset.images.columns:
-            known = ", ".join(["folder", *dataset.images.columns])
-            raise UsageError(f"there is no column {group!r} to group by, only {known}")
-        numbers = group_numbers(dataset.images[group].cast(pl.String).to_list())
+        return group_numbers(folders)
+    if group not in dataset.images.columns:
+        known = ", ".join(["folder", *dataset.images.columns])
+        raise UsageError(f"there is no column {group!r} to group by, only {known}")
+    return group_numbers(dataset.images[group].cast(pl.String).to_list())
+
+
+def _groups(dataset: Dataset, group: str | None, near: Near) -> NDArray[np.int64] | None:
+    """What stays together: pictures of one group, and near duplicates, and both joined."""
+    numbers = group_column(dataset, group)
     if near is False:
         return numbers
     alike = near_groups(dataset) if near is True else group_numbers(near)

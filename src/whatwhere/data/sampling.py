@@ -23,7 +23,9 @@ def sample(
         count = max(1, round(share * len(dataset)))
     assert count is not None
     if not 0 < count <= len(dataset):
-        raise UsageError(f"a sample of {count} cannot be taken of {len(dataset)} pictures")
+        raise UsageError(
+            f"a sample of {count} cannot be taken: ask for 1 to {len(dataset)} pictures"
+        )
     return dataset.select(sample_rows(dataset, count, seed))
 
 

@@ -24,6 +24,19 @@ Rows = NDArray[np.int64]
 _LARGE = 0.05
 
 
+def checked_shares(fractions: Sequence[float]) -> NDArray[np.float64]:
+    """The share of each part, float64 (N,).
+
+    Raises:
+        UsageError: they are not positive or do not add up to 1.
+    """
+    shares = np.asarray(fractions, dtype=np.float64)
+    if shares.size == 0 or not (shares > 0).all() or abs(float(shares.sum()) - 1) > 1e-6:
+        given = ", ".join(f"{value:g}" for value in fractions) or "nothing"
+        raise UsageError(f"fractions must be positive and add up to 1, not {given}")
+    return shares
+
+
 def split_rows(
     count: int,
     fractions: Sequence[float],
@@ -47,10 +60,7 @@ def split_rows(
     Raises:
         UsageError: the fractions are not positive or do not add up to 1.
     """
-    shares = np.asarray(fractions, dtype=np.float64)
-    if shares.size == 0 or not (shares > 0).all() or abs(float(shares.sum()) - 1) > 1e-6:
-        given = ", ".join(f"{value:g}" for value in fractions) or "nothing"
-        raise UsageError(f"fractions must be positive and add up to 1, not {given}")
+    shares = checked_shares(fractions)
     order = np.random.default_rng(seed).permutation(count)
     numbers = None if groups is None else group_numbers(groups)
     if numbers is not None and len(np.unique(numbers)) == count:

@@ -36,7 +36,7 @@ Ints = NDArray[np.int64]
 
 
 def statistics(dataset: Dataset) -> dict[str, Any]:
-    """Everything that `data stats --full` prints.
+    """Everything that `data stats --json --full` prints.
 
     Box areas are the objects' own where the data set has them, and the box's elsewhere; sizes
     count as COCO's small, medium and large. Ignored labels are counted as the others are.

@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from whatwhere.errors import ImageError, UsageError
 from whatwhere.images.files import write_atomic
@@ -81,26 +82,13 @@ def read_image(
         whole = read_image(part.file, max_pixels=max_pixels)
         x1, y1, x2, y2 = _inside(part.crop, whole.shape[1], whole.shape[0], label)
         return np.ascontiguousarray(whole[y1:y2, x1:x2])
-    with _open(source, label) as file:
-        header = _checked_header(file, label, max_pixels, checksums=True)
-        file.seek(0)
-        data = np.frombuffer(file.read(), dtype=np.uint8)
-    if header.patches:
-        data = data.copy()
-        for place, new in header.patches:
-            data[place : place + len(new)] = np.frombuffer(new, dtype=np.uint8)
+    header, data = _content(source, label, max_pixels)
     # The decoder turns some kinds and not others; ours turns all, except TIFF, where
     # libtiff turns the common kinds whatever it is told.
     flags = cv2.IMREAD_COLOR_RGB
     if header.format != "tiff":
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        decoded = cv2.imdecode(data, flags)
-    except cv2.error as error:
-        raise _damaged(label, str(error.err or error)) from error
-    if decoded is None:
-        raise _damaged(label, "its pixels cannot be decoded")
-    image = np.asarray(decoded, dtype=np.uint8)
+    image = np.asarray(_decoded(data, flags, label), dtype=np.uint8)
     if header.format != "tiff":
         image = _turn(image, header.orientation)
     info = header.info()
@@ -142,10 +130,7 @@ def read_thumbnail(
     if part is not None and part.crop is not None:
         whole = read_image(source, name=label, max_pixels=max_pixels)
         return _squeezed(whole, side)
-    with _open(source, label) as file:
-        header = _checked_header(file, label, max_pixels, checksums=True)
-        file.seek(0)
-        data = np.frombuffer(file.read(), dtype=np.uint8)
+    header, data = _content(source, label, max_pixels)
     flags = cv2.IMREAD_COLOR_BGR
     if header.format == "jpeg":
         for scale, reduced in _REDUCED:
@@ -154,14 +139,31 @@ def read_thumbnail(
                 break
     if header.format != "tiff":
         flags |= cv2.IMREAD_IGNORE_ORIENTATION
+    image = _squeezed(_decoded(data, flags, label), side)[..., ::-1]
+    return image if header.format == "tiff" else _turn(image, header.orientation)
+
+
+def _content(source: Source, label: str, max_pixels: int) -> tuple[Header, NDArray[np.uint8]]:
+    """A file's checked header, and its bytes as the decoder is to see them."""
+    with _open(source, label) as file:
+        header = _checked_header(file, label, max_pixels, checksums=True)
+        file.seek(0)
+        data = np.frombuffer(file.read(), dtype=np.uint8)
+    if header.patches:
+        data = data.copy()
+        for place, new in header.patches:
+            data[place : place + len(new)] = np.frombuffer(new, dtype=np.uint8)
+    return header, data
+
+
+def _decoded(data: NDArray[np.uint8], flags: int, label: str) -> cv2.typing.MatLike:
     try:
         decoded = cv2.imdecode(data, flags)
     except cv2.error as error:
         raise _damaged(label, str(error.err or error)) from error
     if decoded is None:
         raise _damaged(label, "its pixels cannot be decoded")
-    image = _squeezed(decoded, side)[..., ::-1]
-    return image if header.format == "tiff" else _turn(image, header.orientation)
+    return decoded
 
 
 def _squeezed(image: cv2.typing.MatLike, side: int) -> Image:

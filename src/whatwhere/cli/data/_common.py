@@ -96,7 +96,9 @@ def write_data(
                 {
                     "path": str(target),
                     "format": format,
-                    **{key: dataset.stats()[key] for key in ("images", "labels", "splits")},
+                    "images": len(dataset),
+                    "labels": dataset.labels.height,
+                    "splits": dataset.splits,
                     "kept_out": sum(finding.boxes for finding in [*read, *found]),
                     "findings": [finding.to_dict() for finding in losses],
                 },
@@ -114,14 +116,6 @@ def print_json(findings: Sequence[Finding]) -> None:
     """One finding a line."""
     for finding in findings:
         sys.stdout.write(json.dumps(finding.to_dict(), ensure_ascii=False) + "\n")
-
-
-def print_findings(findings: Sequence[Finding], limit: int | None) -> None:
-    """One sentence a finding, the first `limit` of them."""
-    for finding in findings[:limit]:
-        typer.echo(f"{finding.severity}: {finding}")
-    if limit is not None and len(findings) > limit:
-        typer.echo(f"... and {len(findings) - limit} more: see 'whatwhere data check'")
 
 
 def print_groups(findings: Sequence[Finding]) -> None:

@@ -79,7 +79,7 @@ def check(
 
     dataset = read_data(path, format, images)
     if fix is not None:
-        from whatwhere.data.formats import writable
+        from whatwhere.data.formats import prepared, writable
 
         chosen = to or dataset.format
         if chosen.partition(":")[0] not in (known := writable(dataset.task)):
@@ -87,6 +87,7 @@ def check(
                 f"a repaired copy cannot be written as {chosen!r}: give --to one of"
                 f" {', '.join(known)}"
             )
+        prepared(dataset, fix, chosen, pictures)
     with progress() as told:
         report = examine(dataset, depth=depth, near=not no_near, progress=told)  # type: ignore[arg-type]
     if as_json:

@@ -52,6 +52,8 @@ def convert(
     """
     if view is not None and view not in VIEWS:
         raise UsageError(f"--as is {', '.join(VIEWS)}, not {view!r}")
+    if margin and view != "crops":
+        raise UsageError("--margin belongs to crops: add  --as crops")
     dataset = read_data(source, format, images)
     changed = _seen_as(dataset, view, margin)
     found = () if changed is dataset else changed.findings

@@ -69,16 +69,29 @@ def split(
         raise UsageError("--folds and --fractions exclude each other: give one of them")
     keep = ("test",) if keep_test else ()
     shares = _shares(fractions or ("0.9,0.1" if keep_test else "0.8,0.1,0.1"))
+    if folds is not None and folds < 2:
+        raise UsageError(f"--folds must be 2 or more, not {folds}")
     dataset = read_data(source, format, images)
-    alike: bool | NDArray[np.int64] = False if no_near else _near(dataset, keep)
     chosen = to or dataset.format
+    from whatwhere.data.formats import prepared
+    from whatwhere.data.partition import check_kept, group_column
+    from whatwhere.data.splitting import checked_shares
+
+    # Before pictures are looked at, which may take long.
+    prepared(dataset, target, chosen, pictures)
+    checked_shares(list(shares.values()))
+    check_kept(dataset, shares if folds is None else (), keep)
+    group_column(dataset, group)
+    alike: bool | NDArray[np.int64] = False if no_near else _near(dataset, keep)
     if folds is None:
         divided = dataset.with_splits(
             shares, seed=seed, group=group, near_duplicates=alike, keep=keep
         )
+        for name in shares.keys() - divided.splits.keys():
+            typer.echo(
+                f"warning: no picture is left for {name!r}: too many stay together", err=True
+            )
         return write_data(divided, target, chosen, as_json, pictures)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UsageError(f"{target} has content already: choose a new folder")
     parts = dataset.folds(folds, seed=seed, group=group, near_duplicates=alike, keep=keep)
     status = 0
     for number, part in enumerate(parts):

@@ -15,7 +15,7 @@ from whatwhere.errors import UsageError
 @data.command()
 def view(
     source: Source,
-    out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg or .webp.")],
+    out: Annotated[Path, typer.Option(help="Picture to write: .png, .jpg, .webp, .bmp or .tif.")],
     classes: Annotated[
         str | None, typer.Option(help="Pictures that show one of these, commas between them.")
     ] = None,
@@ -43,11 +43,14 @@ def view(
 
     Ignored labels are dashed. Exit status 1 if a picture could not be read.
     """
+    from whatwhere.images import IMAGE_SUFFIXES
     from whatwhere.outputs.contact import HARD, choose_rows, contact_sheet
 
     chosen = next((one for one in HARD if one == hard), None)
     if hard is not None and chosen is None:
         raise UsageError(f"--hard is {' or '.join(HARD)}, not {hard!r}")
+    if out.suffix.lower() not in IMAGE_SUFFIXES:
+        raise UsageError(f"{out} is no name of a picture: end it with .png, .jpg or .webp")
     dataset = read_data(source, format, images)
     if split is not None:
         dataset = dataset.split_named(split)

@@ -10,6 +10,7 @@ import difflib
 import os
 import pkgutil
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -75,13 +76,15 @@ def formats() -> dict[str, Format]:
     return found
 
 
-def _format(name: str) -> Format:
+def _format(name: str, offered: Sequence[str] | None = None) -> Format:
+    """The format of that name; the message for another lists those that are offered."""
     try:
         return formats()[name]
     except KeyError:
-        known = ", ".join(formats())
-        near = [one for one in formats() if name and name.lower() in one]
-        near = near or difflib.get_close_matches(name.lower(), formats(), 3)
+        names = list(formats()) if offered is None else offered
+        known = ", ".join(names)
+        near = [one for one in names if name and name.lower() in one]
+        near = near or difflib.get_close_matches(name.lower(), names, 3)
         hint = f"did you mean {' or '.join(near)}? Known are" if near else "use one of"
         raise UsageError(f"unknown data format {shortened(name)!r}: {hint} {known}") from None
 
@@ -213,8 +216,37 @@ def write(
     pictures: str = "copy",
 ) -> tuple[Finding, ...]:
     """See `Dataset.write`."""
+    chosen, option, placed = prepared(dataset, folder, format, pictures)
+    target = Path(folder)
+    if target.is_dir():
+        try:
+            target.rmdir()
+        except OSError as error:
+            raise UsageError(
+                f"{target} cannot be replaced ({error.strerror}): name a folder that does not exist"
+            ) from None
+    with atomic_path(target) as temporary:
+        temporary.mkdir()
+        more = {"option": option} if option else {}
+        findings = chosen.write(dataset, temporary, placed, **more)
+    ignored: frozenset[str] = getattr(chosen, "IGNORED", frozenset())
+    held: frozenset[str] = getattr(chosen, "holds", lambda _: chosen.HOLDS)(dataset)
+    own: str | None = chosen.NAME if getattr(chosen, "OWN_EXTRA_ONLY", False) else None
+    lost = lost_columns(dataset, held, chosen.TITLE, ignored, own)
+    return (*findings, *placed.findings, *lost)
+
+
+def prepared(
+    dataset: Dataset, folder: str | os.PathLike[str], format: str, pictures: str = "copy"
+) -> tuple[Format, str, Pictures]:
+    """What `write` needs; to be asked before work that takes long.
+
+    Raises:
+        UsageError: the folder has content, or the format or the way of bringing pictures is
+            unknown, or the format cannot hold the data set.
+    """
     name, _, option = format.partition(":")
-    chosen = _format(name)
+    chosen = _format(name, writable(dataset.task))
     if option and option not in getattr(chosen, "WRITE_OPTIONS", ()):
         ways = ", ".join([name, *(f"{name}:{one}" for one in getattr(chosen, "WRITE_OPTIONS", ()))])
         raise UsageError(f"{shortened(format)!r} cannot be written: use {ways}")
@@ -226,17 +258,6 @@ def write(
             f"{chosen.TITLE} cannot hold this {dataset.task} data set: write one of {known}"
         )
     target = Path(folder)
-    if target.is_dir() and not any(target.iterdir()):
-        target.rmdir()
-    if target.exists():
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise UsageError(f"{target} has content already: choose a new folder")
-    placed = Pictures(pictures)
-    with atomic_path(target) as temporary:
-        temporary.mkdir()
-        more = {"option": option} if option else {}
-        findings = chosen.write(dataset, temporary, placed, **more)
-    ignored: frozenset[str] = getattr(chosen, "IGNORED", frozenset())
-    held: frozenset[str] = getattr(chosen, "holds", lambda _: chosen.HOLDS)(dataset)
-    own: str | None = chosen.NAME if getattr(chosen, "OWN_EXTRA_ONLY", False) else None
-    lost = lost_columns(dataset, held, chosen.TITLE, ignored, own)
-    return (*findings, *placed.findings, *lost)
+    return chosen, option, Pictures(pictures)
