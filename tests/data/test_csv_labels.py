@@ -344,3 +344,15 @@ def test_a_column_with_too_many_faults_is_said_to_be_no_class(tmp_path: Path) ->
     assert list(dataset.names) == ["cat"]
     assert found(dataset) == [("bad-value", "labels.csv", 0)]
     assert "'dog' has 0 or 1 in most rows" in dataset.findings[0].message
+
+
+def test_flags_of_the_split_are_no_classes(tmp_path: Path) -> None:
+    text = "image,is_valid,is_test,cat,dog\na.jpg,1,0,1,0\nb.jpg,0,1,0,1\nc.jpg,0,0,1,1\n"
+    with pytest.raises(DataError, match="'is_valid', 'is_test' may each tell the split: keep one"):
+        read(make(tmp_path / "two", text))
+    text = "image,split,is_test,cat,dog\na.jpg,train,0,1,0\nb.jpg,test,1,0,1\nc.jpg,val,0,1,1\n"
+    dataset = read(make(tmp_path / "one", text, names="a b c"))
+    assert list(dataset.names) == ["cat", "dog"]
+    assert dataset.images["split"].to_list() == ["train", "test", "val"]
+    assert dataset.images["extra"].to_list()[1] == '{"csv_labels": {"is_test": "1"}}'
+    assert found(dataset) == []

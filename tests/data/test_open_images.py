@@ -291,3 +291,32 @@ def test_a_score_of_zero_is_said_to_mean_absence(tmp_path: Path) -> None:
     after = read(tmp_path / "copy")
     assert after.labels.height == 7
     assert after.images["labelled"].null_count() == 6
+
+
+def test_a_machine_is_known_in_any_spelling(tmp_path: Path) -> None:
+    rows = "ImageID,Source,LabelName,Confidence\na,verification,/m/02,1\na, Machine ,/m/03,0\n"
+    file = {"train-annotations-human-imagelabels-boxable.csv": rows}
+    dataset = read(make(tmp_path, boxes(CAT) | file, "a"))
+    assert dataset.images["labelled"].to_list() == [["Cat"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        (
+            "train-annotations-object-segmentation.csv",
+            "MaskPath,ImageID,LabelName,BoxID,BoxXMin,BoxXMax,BoxYMin,BoxYMax,PredictedIoU,Clicks",
+        ),
+        (
+            "oidv6-train-annotations-vrd.csv",
+            "ImageID,LabelName1,LabelName2,XMin1,XMax1,YMin1,YMax1,XMin2,XMax2,YMin2,YMax2",
+        ),
+        ("train-annotations-point-labels.csv", "ImageId,X,Y,Label,EstimatedYesNo,Source"),
+    ],
+)
+def test_other_tables_of_the_original_are_not_damaged(
+    tmp_path: Path, name: str, header: str
+) -> None:
+    dataset = read(make(tmp_path, boxes(CAT) | {name: header + "\n"}, "a"))
+    (finding,) = dataset.findings
+    assert (finding.kind, finding.where, finding.severity) == ("left-out-file", name, "info")

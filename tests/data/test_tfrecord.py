@@ -248,3 +248,24 @@ def test_the_genuine_file(shared: Path) -> None:
     without = read(folder / "gts" / "tfrecord_format")
     assert without.labels.height == 273
     assert [kind for kind, _ in kinds(without)] == ["missing-image"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"object__is_crowd": [1, 0]},
+        {"object__truncated": [b"1"]},
+        {"object__area": [1.0, 2.0]},
+    ],
+)
+def test_lists_of_another_length_are_said(tmp_path: Path, changes: dict[str, Any]) -> None:
+    dataset = read(make(tmp_path, features(**changes)))
+    (finding,) = dataset.findings
+    assert (finding.kind, finding.where) == ("bad-value", "train.tfrecord#0")
+    assert f"image/{next(iter(changes)).replace('__', '/')} has " in finding.message
+
+
+def test_a_source_id_that_is_no_number_is_counted(tmp_path: Path) -> None:
+    other, same = features(source_id=[b"camera-7"]), features(source_id=[b"a.png"])
+    (finding,) = read(make(tmp_path, other, same)).findings
+    assert finding.message == "the feature 'image/source_id' of 1 records is not read"

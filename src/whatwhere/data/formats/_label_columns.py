@@ -36,6 +36,7 @@ _FOREIGN = {
     *("xmin", "x_min", "x1", "xtl", "left", "bbox_x", "bbox_x1", "x_center", "cx", "roi_x1"),
     *("bbox", "box", "boxes", "bndbox", "geometry", "objects", "segmentation"),
     *("region_shape_attributes", "predictionstring", "encodedpixels", "polygon"),
+    "estimatedyesno",  # points of Open Images
 }
 
 YES = frozenset({"1", "1.0", "true", "yes"})
@@ -104,7 +105,14 @@ def roles_of(table: Table) -> Roles | None:
     if file is None:
         return None
     taken = {file}
-    split = _first(keys, (*_SPLIT, *SPLIT_FLAGS), taken)
+    split = _first(keys, _SPLIT, taken)
+    flags = [at for at, key in enumerate(keys) if key in SPLIT_FLAGS and at not in taken]
+    if split is None and len(flags) > 1:
+        both = ", ".join(repr(table.header[at]) for at in flags)
+        raise AmbiguousError(f"{both} may each tell the split: keep one column 'split'")
+    if split is None and flags:
+        split = flags[0]
+        taken.add(split)
     if split is not None and len(set(table.columns[split])) > 20:
         taken.discard(split)
         split = None
@@ -201,7 +209,12 @@ def mostly_binary(column: Sequence[str]) -> bool:
 def _labels(
     table: Table, keys: Sequence[str], free: list[int], known: dict[str, int | None]
 ) -> Roles | None:
-    flags = [at for at in free if at not in table.lists and binary(table.columns[at])]
+    # A flag of the split beside a column of it is no class.
+    flags = [
+        at
+        for at in free
+        if at not in table.lists and keys[at] not in SPLIT_FLAGS and binary(table.columns[at])
+    ]
     words = [at for at in free if keys[at] in _SINGULAR + _PLURAL]
     texts = [at for at in words if at not in flags]
 
@@ -237,10 +250,11 @@ def _labels(
         return roles(named[0], ())
     if flags:
         return roles(None, flags)
-    if len(free) == 1:
-        return roles(free[0], (), _separator(table, free[0], keys[free[0]]))
-    if len(free) > 1 and table.records:
-        raise AmbiguousError(f"it does not say which of {called(free)} has the labels")
+    free_words = [at for at in free if keys[at] not in SPLIT_FLAGS]
+    if len(free_words) == 1:
+        return roles(free_words[0], (), _separator(table, free_words[0], keys[free_words[0]]))
+    if len(free_words) > 1 and table.records:
+        raise AmbiguousError(f"it does not say which of {called(free_words)} has the labels")
     return None
 
 

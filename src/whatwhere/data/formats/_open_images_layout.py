@@ -15,6 +15,9 @@ from whatwhere.data.formats._files import entries, folders_below, relative, spli
 from whatwhere.data.formats._label_files import read_lines
 from whatwhere.data.formats._open_images_csv import header
 
+# Masks, relations of two objects, and points: tables of the original that are not read.
+_OTHER_TABLES = re.compile(r"-annotations-(object-segmentation|vrd|point-labels)")
+
 # The original has 600 classes in 30 kB.
 _MOST_BYTES = 1 << 24
 
@@ -65,6 +68,8 @@ def _sort(file: Path, root: Path, found: Layout) -> None:
     split = _split_of(file, root)
     if {"ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax"} <= names:
         found.boxes.append((file, split))
+    elif _OTHER_TABLES.search(file.name):
+        found.others.append(file)
     elif "bbox" in file.name or {"XMin", "XMax", "YMin", "YMax"} & names:
         found.damaged.append(file)
     elif {"ImageID", "LabelName", "Confidence"} <= names:

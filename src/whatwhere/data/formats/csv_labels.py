@@ -222,7 +222,8 @@ class _Reader:
                 message = f"the task is {value[:40]!r} here, and {part.roles.task!r} elsewhere"
                 self.find("bad-value", message, loaded.records[row])
         for at in part.roles.others:
-            if part.roles.label is None and mostly_binary(loaded.columns[at]):
+            flag = key_of(loaded.header[at]) in SPLIT_FLAGS
+            if part.roles.label is None and not flag and mostly_binary(loaded.columns[at]):
                 message = (
                     f"{loaded.header[at]!r} has 0 or 1 in most rows, but too much else for a class"
                 )

@@ -124,7 +124,7 @@ class _Reader:
         boxes, labels = self._tables(self.files.boxes), self._tables(self.files.labels)
         lists = self._tables(self.files.lists)
         for file in self.files.others:
-            message = "not read: it has no ImageID with LabelName"
+            message = "not read: it is no table of boxes, of labels of pictures or of pictures"
             self.find("left-out-file", message, relative(file, self.root), "info", KEPT_OUT)
         for file in self.files.damaged:
             message = "the header has not the columns that a file of this name should have"
@@ -346,9 +346,10 @@ class _Reader:
             {"name": names, "class_id": list(range(len(names)))},
             schema={"name": pl.String, "class_id": pl.Int32},
         )
-        said = verified.filter(
-            pl.col("image").is_not_null() & (pl.col("Source").fill_null("") != "machine")
-        ).join(ids, on="name", how="inner", maintain_order="left")
+        source = pl.col("Source").fill_null("").str.strip_chars().str.to_lowercase()
+        said = verified.filter(pl.col("image").is_not_null() & (source != "machine")).join(
+            ids, on="name", how="inner", maintain_order="left"
+        )
         shown = kept.select("image", "class_id").unique()
         if self.task == "detect":
             pair = ["image", "class_id"]

@@ -214,6 +214,10 @@ class _Reader:
         own = reader.json(IMAGE_JSON, dict)
         source = next(iter(reader.texts("image/source_id")), "")
         number = int(source) if re.fullmatch(r"\d{1,18}", source) else None
+        file_name = next(iter(reader.texts("image/filename")), "").replace("\\", "/")
+        base = Path(picture).name
+        if number is None and source not in ("", file_name, base, Path(base).stem):
+            self.unread["image/source_id"] += 1
         image = {
             "path": picture,
             "width": width,
@@ -271,9 +275,16 @@ class _Reader:
         place: str,
     ) -> None:
         flags = {name: reader.numbers(f"image/object/{name}") for name in _FLAGS}
-        flags = {name: one if len(one) == count else [] for name, one in flags.items()}
         areas = reader.numbers("image/object/area")
         own = reader.json(LABELS_JSON, dict)
+        for key, numbers in (*flags.items(), ("area", areas)):
+            if reader.count(f"image/object/{key}") and len(numbers) != count:
+                self._unequal(f"image/object/{key}", len(numbers), count, place)
+        for key, one in own.items():
+            if one is not None and not (isinstance(one, list) and len(one) == count):
+                amount = len(one) if isinstance(one, list) else 0
+                self._unequal(f"{LABELS_JSON}[{key[:40]!r}]", amount, count, place)
+        flags = {name: one if len(one) == count else [] for name, one in flags.items()}
         own = {
             name: one for name, one in own.items() if isinstance(one, list) and len(one) == count
         }
@@ -309,6 +320,10 @@ class _Reader:
                 value = own[key][at] if key in own and key not in ("box", *BOX) else None
                 value = _checked(key, value)
                 column.append(values.get(key) if value is None else value)
+
+    def _unequal(self, key: str, found: int, count: int, place: str) -> None:
+        message = f"{key} has {found} values that can be read for {count} objects"
+        self.find("bad-value", message, place, "warning", "left out")
 
     def dataset(self) -> Dataset:
         looked = "the records, beside them and in images/"
@@ -350,6 +365,9 @@ class _Features:
 
     def numbers(self, key: str) -> list[float]:
         return [one for one in self.features.get(key, ()) if isinstance(one, int | float)]
+
+    def count(self, key: str) -> int:
+        return len(self.features.get(key, ()))
 
     def texts(self, key: str) -> list[str]:
         spans = [one for one in self.features.get(key, ()) if isinstance(one, tuple)]
