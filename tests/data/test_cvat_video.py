@@ -163,3 +163,26 @@ def test_what_cannot_be_a_video(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="use coco"):
         tags.write(tmp_path / "copy", "coco:video")
     assert not (tmp_path / "copy").exists()
+
+
+def test_videos_without_a_picture_are_named(tmp_path: Path) -> None:
+    data = video(tmp_path)
+    groups = ["clip a"] * 3 + ["clip b"] * 2
+    images = data.images.with_columns(pl.Series("group", groups))
+    data = Dataset(images, data.labels, data.names, root=data.root, task="detect")
+    for path in data.paths[3:]:
+        Path(path).unlink()
+    found = data.write(tmp_path / "some", "cvat:video")
+    (lost,) = (one for one in found if "no picture of the video" in one.message)
+    assert (lost.kind, lost.severity) == ("missing-image", "error")
+    assert "group 'clip b' and split 'train'" in lost.message
+    assert [one.message for one in found if one.kind == "renamed-image"] == [
+        "3 pictures are called by the number of their frame"
+    ]
+    for path in data.paths[:3]:
+        Path(path).unlink()
+    with pytest.raises(UsageError, match=r"none of the pictures is on disk.*--images"):
+        data.write(tmp_path / "none", "cvat:video")
+    assert not list(tmp_path.glob("none/*"))
+    data.write(tmp_path / "none", "cvat:video", pictures="none")
+    assert len(read(tmp_path / "none")) == 5

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,9 @@ from whatwhere.data.formats._records import Record, Records
 from whatwhere.errors import UsageError
 from whatwhere.images import member, write_atomic
 
+_KEY = ("group", "split")
+"""Columns that tell videos apart."""
+
 _ON_TRACK = {"source": "", "group_id": "0"}
 """Attributes that CVAT has on the track, and what says that a shape has none."""
 
@@ -46,7 +50,8 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """Write every video.
 
     Raises:
-        UsageError: the labels are of whole pictures, which a track cannot be.
+        UsageError: the labels are of whole pictures, which a track cannot be; or there are
+            pictures, and none of them is on disk.
     """
     if dataset.task != "detect":
         raise UsageError("CVAT's videos have boxes only: write labels of whole pictures as 'cvat'")
@@ -63,8 +68,20 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
         for row in rows:
             name = f"frame_{numbers[row]:06d}{Path(names[row]).suffix}"
             targets[row] = place / "images" / name
-    renamed = sum(name != target.name for name, target in zip(names, targets, strict=True))
     there = pictures.place(dataset.paths, targets)
+    if len(dataset) and not there.any():
+        for made in dict.fromkeys(target.parent for target in targets):
+            # Else the next try would find the folder in use. What is not empty stays.
+            with suppress(OSError):
+                made.rmdir()
+                if made.parent != folder:
+                    made.parent.rmdir()
+        raise UsageError(
+            "none of the pictures is on disk, so there is no frame to write: name their folder"
+            " with --images, or write labels only with --pictures none"
+        )
+    pairs = zip(names, targets, there, strict=True)
+    renamed = sum(bool(done) and name != target.name for name, target, done in pairs)
     if pictures.how != "none":
         names = [target.name for target in targets]
         if renamed:
@@ -83,6 +100,10 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             write_atomic(place / "annotations.xml", video.text(*key))
             findings += video.findings
             boxed += video.boxed
+        else:
+            lost = " and ".join(f"{word} {one!r}" for word, one in zip(_KEY, key, strict=True))
+            message = f"no picture of the video with {lost} is on disk, so it is not written"
+            findings.append(Finding("missing-image", message, dataset.source, "error", "left out"))
     if boxed:
         message = (
             f"CVAT tracks neither masks nor outlines of several parts: {boxed} labels are boxes"
