@@ -294,3 +294,64 @@ def test_half_a_character_is_no_trap(tmp_path: Path) -> None:
     dataset = read(tmp_path)
     assert list(dataset.names) == ["?x"]
     assert json.loads(dataset.images["extra"][0]) == {"hf_imagefolder": {"note": {"?": ["😀"]}}}
+
+
+def test_lists_of_objects_of_another_length_are_said(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    objects = {"bbox": [[1, 2, 3, 4]], "category": ["cat", "dog", "cow"], "area": 3, "id": [1, 2]}
+    lines(tmp_path / "metadata.jsonl", {"file_name": "a.jpg", "objects": objects})
+    dataset = read(tmp_path)
+    assert labels(dataset) == {"a": ["cat"]}
+    assert found(dataset) == [
+        ("bad-record", "metadata.jsonl:1", 2),
+        ("bad-record", "metadata.jsonl:1", 0),
+        ("bad-record", "metadata.jsonl:1", 0),
+    ]
+    assert dataset.findings[0].message == "'category' has 3 values for 1 labels"
+    assert dataset.findings[1].message == "'area' is '3', not a list of 1 values"
+    lines(tmp_path / "metadata.jsonl", {"file_name": "a.jpg", "objects": [1, 2]})
+    assert ("bad-record", "metadata.jsonl:1", 2) in found(read(tmp_path))
+
+
+def test_other_keys_with_labels_are_kept(tmp_path: Path) -> None:
+    pictures(tmp_path / "in", "a.jpg", "b.jpg")
+    one = {"file_name": "a.jpg", "label": "cat", "tags": ["x", "y"], "category": "pet"}
+    lines(tmp_path / "in/metadata.jsonl", one, {"file_name": "b.jpg", "label": "dog"})
+    dataset = read(tmp_path / "in")
+    extra = {"hf_imagefolder": {"tags": ["x", "y"], "category": "pet"}}
+    assert json.loads(dataset.images["extra"][0]) == extra
+    dataset.write(tmp_path / "out", "hf_imagefolder")
+    assert json.loads(read(tmp_path / "out").images["extra"][0]) == extra
+    objects = {"bbox": [[1, 2, 3, 4]], "category": ["cat"]}
+    lines(tmp_path / "in/metadata.jsonl", {"file_name": "a.jpg", "objects": objects, "label": 3})
+    dataset = read(tmp_path / "in")
+    assert json.loads(dataset.images["extra"][0]) == {"hf_imagefolder": {"label": 3}}
+
+
+def test_known_keys_of_a_wrong_kind_are_said(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    wrong = {"image_id": "abc", "width": "100", "height": -1, "split": 3}
+    lines(tmp_path / "metadata.jsonl", {"file_name": "a.jpg", "label": "cat", **wrong})
+    messages = sorted(one.message for one in read(tmp_path).findings if one.kind == "bad-value")
+    assert messages == [
+        "'height' is '-1', which is of the wrong kind",
+        "'image_id' is 'abc', which is of the wrong kind",
+        "'split' is '3', which is of the wrong kind",
+        "'width' is '100', which is of the wrong kind",
+    ]
+
+
+def test_a_crowd_is_ignored_unless_it_says_otherwise(tmp_path: Path) -> None:
+    pictures(tmp_path / "in", "a.jpg")
+    boxes = {"bbox": [[1, 2, 3, 4], [5, 6, 7, 8]], "category": ["cat", "cat"]}
+    objects = boxes | {"iscrowd": [1, 0]}
+    lines(tmp_path / "in/metadata.jsonl", {"file_name": "a.jpg", "objects": objects})
+    assert read(tmp_path / "in").labels["ignore"].to_list() == [True, False]
+    objects["ignore"] = [False, None]
+    lines(tmp_path / "in/metadata.jsonl", {"file_name": "a.jpg", "objects": objects})
+    dataset = read(tmp_path / "in")
+    for form in ("hf_imagefolder", "webdataset"):
+        dataset.write(tmp_path / form, form)
+        again = read(tmp_path / form)
+        assert again.labels["ignore"].to_list() == [False, False]
+        assert again.labels["iscrowd"].to_list() == [True, False]

@@ -320,3 +320,17 @@ def test_as_tarfile_reads_it(tmp_path: Path) -> None:
         with tarfile.open(file) as tar:
             expected = [(one.name, one.offset_data, one.size) for one in tar]
         assert [(one.name, one.offset, one.size) for one in tar_entries(file)] == expected
+
+
+def test_labels_beside_those_that_are_read(tmp_path: Path) -> None:
+    said = {"label": "cat", "tags": ["x"], "boxes": [[1, 2, 3, 4]]}
+    members = {"a.jpg": picture(), "a.json": said, "a.cls": "7", "a.txt": "cat"}
+    shard(tmp_path / "train-0.tar", members)
+    dataset = read(tmp_path)
+    assert labels(dataset) == [["cat"]]
+    kept = {"webdataset": {"tags": ["x"], "boxes": [[1, 2, 3, 4]]}}
+    assert json.loads(dataset.images["extra"][0]) == kept
+    # The text says the same as the label.
+    assert found(dataset) == [("left-out-field", "train-0.tar#a.cls", 0)]
+    shard(tmp_path / "two/train-0.tar", {"a.jpg": picture(), "a.cls": "7", "a.txt": "a cat"})
+    assert found(read(tmp_path / "two")) == [("left-out-field", "train-0.tar#a.txt", 0)]

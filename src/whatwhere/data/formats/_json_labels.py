@@ -93,6 +93,11 @@ class JsonLabels:
             "extra": image_extra(record, known, self.format),
             **image_values(record, faults),
         }
+        for side in ("width", "height"):
+            if record.get(side) is not None and row[side] is None:
+                faults.append(f"{side!r} is {str(record[side])[:40]!r}")
+        if own is not None and not isinstance(own, str):
+            faults.append(f"'split' is {str(own)[:40]!r}")
         if not (row["width"] and row["height"]):
             row["width"] = row["height"] = None
         for fault in faults:
@@ -125,10 +130,35 @@ class JsonLabels:
                     self.find("bad-value", message, where, "warning")
             elif key in others and values[number] is not None:
                 more[key] = values[number]
+        if found.get("iscrowd") and found.get("ignore") is None:
+            found["ignore"] = True
         if more:
             before = json.loads(found.get("extra") or "{}")
             found["extra"] = json.dumps({**before, self.format: more}, ensure_ascii=False)
         return found
+
+    def unequal(self, lists: Mapping[str, Any], count: int, where: str, names: str | None) -> None:
+        """Name the keys that are no list with a value for each label.
+
+        Args:
+            lists: as for `columns`.
+            count: number of labels.
+            where: the record's place.
+            names: the key of the classes: those without a label are lost, and a label
+                without a class is found by `label`.
+        """
+        for key, values in lists.items():
+            if values is None or (isinstance(values, list) and len(values) == count):
+                continue
+            if key == names and isinstance(values, list) and len(values) < count:
+                continue
+            lost = 0
+            if not isinstance(values, list):
+                message = f"{key!r} is {str(values)[:40]!r}, not a list of {count} values"
+            else:
+                lost = len(values) - count if key == names else 0
+                message = f"{key!r} has {len(values)} values for {count} labels"
+            self.find("bad-record", message, where, labels=lost)
 
     def label(self, image: int, name: Any, box: Box | None, where: str, **values: Any) -> None:
         """Add a label if its class is a name or a number."""

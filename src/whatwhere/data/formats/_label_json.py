@@ -30,8 +30,16 @@ HELD = frozenset(
 def label_columns(dataset: Dataset) -> dict[str, list[Any]]:
     """The columns of labels that have values, ready for JSON; row numbers as in the table."""
     found: dict[str, list[Any]] = {}
+    crowds = dataset.labels["iscrowd"].to_list()
     for name in LABEL_COLUMNS:
         values = dataset.labels[name].to_list()
+        if name == "ignore" and any(crowds):
+            # A crowd is ignored unless this says that it is not.
+            values = [
+                bool(one) if crowd else one for one, crowd in zip(values, crowds, strict=True)
+            ]
+            found[name] = values
+            continue
         if not any(value is not None and value is not False for value in values):
             continue
         if name in JSON:
@@ -105,6 +113,8 @@ def image_values(record: Mapping[str, Any], faults: list[str]) -> dict[str, Any]
         found[name] = value
     number = record.get("image_id")
     sound = isinstance(number, int) and not isinstance(number, bool) and abs(number) < 1 << 63
+    if number is not None and not sound:
+        faults.append(f"'image_id' is {str(number)[:40]!r}")
     found["id"] = number if sound else None
     return found
 

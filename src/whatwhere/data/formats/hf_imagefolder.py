@@ -138,7 +138,12 @@ class _Reader(JsonLabels):
         if not there:
             self.gone.append((where, name))
         self.there.append(there)
-        image = self.picture(place, split, record, _KNOWN, where)
+        used = _used(record)
+        # Of several keys with labels one is read; the others stay as they are.
+        unused = {key for key in LABEL_KEYS if key != used and record.get(key) is not None}
+        if used in ("objects", None):
+            unused.add("label_columns")
+        image = self.picture(place, split, record, set(_KNOWN) - unused, where)
         self._labels(record, image, where, name)
 
     def _labels(self, record: Mapping[str, Any], image: int, where: str, name: str) -> None:
@@ -146,7 +151,7 @@ class _Reader(JsonLabels):
             self.tasks.add("detect")
             self._objects(record["objects"], image, where)
             return
-        key = next((key for key in LABEL_KEYS if key in record), None)
+        key = _used(record)
         if key is None:
             parent = PurePosixPath(name.replace("\\", "/")).parent.name
             self.folders.append((image, parent, where))
@@ -159,15 +164,24 @@ class _Reader(JsonLabels):
             return
         columns = record.get("label_columns")
         names = value if many else [value]
+        if isinstance(columns, dict):
+            self.unequal(columns, len(names), where, None)
+        elif columns is not None:
+            message = f"'label_columns' is {str(columns)[:40]!r}, which is of the wrong kind"
+            self.find("bad-value", message, where, "warning")
         for number, one in enumerate(names):
             row = f"{where}#{number}" if many else where
-            values = self.columns(columns if isinstance(columns, dict) else {}, number, row)
+            columns = columns if isinstance(columns, dict) else {}
+            values = self.columns(columns, number, row, set(columns))
             self.label(image, one, None, row, **values)
 
     def _objects(self, value: Any, image: int, where: str) -> None:
         """A dictionary of lists, or a list of dictionaries."""
         if isinstance(value, list):
             keys = {key for one in value if isinstance(one, dict) for key in one}
+            if value and not keys:
+                self.find("bad-record", "'objects' has no objects", where, labels=len(value))
+                return
             value = {
                 key: [one.get(key) if isinstance(one, dict) else None for one in value]
                 for key in sorted(keys)
@@ -181,6 +195,8 @@ class _Reader(JsonLabels):
         key = next((key for key in _CLASS_KEYS if isinstance(value.get(key), list)), None)
         names = value[key] if key else []
         others = set(value) - {"bbox", key}
+        # A class that is no list is found at each box.
+        self.unequal(value, len(boxes), where, key)
         for number, box in enumerate(boxes):
             row = f"{where}#{number}"
             name = names[number] if number < len(names) else None
@@ -211,6 +227,14 @@ class _Reader(JsonLabels):
         self.findings += missing_images(self.gone, len(self.rows), ".")
         listed = readme_names(read_text(self.root / "README.md", self.root) or "")
         return self.dataset(listed, self.there)
+
+
+def _used(record: Mapping[str, Any]) -> str | None:
+    """The key with the labels: the first that has any, else the first; None without one."""
+    if "objects" in record:
+        return "objects"
+    there = [key for key in LABEL_KEYS if key in record]
+    return next((key for key in there if record[key] is not None), there[0] if there else None)
 
 
 def _count(record: Mapping[str, Any]) -> int:

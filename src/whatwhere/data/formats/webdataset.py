@@ -50,9 +50,10 @@ LOOKS_FOR = "tar files with pictures beside .cls, .json or .txt of the same name
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _LABELS = ("json", "cls", "txt")
 _KEYS = ("labels", "label", "class", "cls", "category", "categories", "tags")
+_OWN = ("task", "names", "boxes", "columns")
 _KNOWN = (
-    *("task", "names", "boxes", "columns", "width", "height", "split", "image_id", "group"),
-    *("labelled", "complete", *_KEYS),
+    *(*_OWN, "width", "height", "split", "image_id", "group", "labelled", "complete"),
+    *_KEYS,
 )
 _LARGEST = {"json": 16 << 20, "cls": 1 << 12, "txt": 1 << 16}
 
@@ -151,6 +152,7 @@ class _Reader(JsonLabels):
         super().__init__(root, NAME)
         self.texts: list[tuple[int, str, str]] = []
         self.bare: list[str] = []
+        self.unused: dict[str, list[str]] = {}
 
     def add(self, shard: Path, split: str | None) -> None:
         """Read one shard."""
@@ -228,10 +230,21 @@ class _Reader(JsonLabels):
         suffix = base[base.rfind(".") :]
         name = base if is_plain_name(base) else f"{len(self.rows):08d}{suffix}"
         path = str(Member(str(shard), picture.offset, (picture.size,), name))
-        image = self.picture(path, split, said, _KNOWN, f"{record}.json")
+        own = isinstance(said.get("names"), list)
+        used = None if own else next((one for one in _KEYS if said.get(one) is not None), None)
+        # Of several keys with labels one is read; the others stay as they are.
+        unused = {one for one in _KEYS if one != used and said.get(one) is not None}
+        if not own:
+            unused.update(_OWN)
+        if said.get("boxes") is not None and not isinstance(said["boxes"], list):
+            unused.add("boxes")
+        if said.get("columns") is not None and not isinstance(said["columns"], dict):
+            unused.add("columns")
+        image = self.picture(path, split, said, set(_KNOWN) - unused, f"{record}.json")
+        self._beside(contents, said, used, record)
         if self._own_labels(said, image, f"{record}.json"):
             return
-        value = next((said[key] for key in _KEYS if said.get(key) is not None), None)
+        value = None if used is None else said[used]
         if value is None and "cls" in contents:
             text = contents["cls"].decode("utf-8", "replace").strip()
             value, record = (int(text) if re.fullmatch(r"\d{1,9}", text) else text), f"{record}.cls"
@@ -248,6 +261,26 @@ class _Reader(JsonLabels):
         self.tasks.add("multilabel" if many else "classify")
         for number, one in enumerate(value if many else [value]):
             self.label(image, one, None, f"{record}#{number}" if many else record)
+
+    def _beside(
+        self, contents: Mapping[str, bytes], said: Mapping[str, Any], used: str | None, record: str
+    ) -> None:
+        """Remember files with labels beside those that are read, unless they say the same."""
+        own = isinstance(said.get("names"), list)
+        order = (
+            [] if own or used is not None else [one for one in ("cls", "txt") if one in contents]
+        )
+        value = said.get(used) if used is not None else None
+        if order:
+            value = contents[order[0]].decode("utf-8", "replace").strip()
+        for ending in ("cls", "txt"):
+            if ending not in contents or ending in order[:1]:
+                continue
+            text = contents[ending].decode("utf-8", "replace").strip()
+            # Ours has the class's number beside its name.
+            ours = own and ending == "cls" and said.get("task") == "classify"
+            if text and not ours and text != str(value):
+                self.unused.setdefault(ending, []).append(f"{record}.{ending}")
 
     def _json(self, data: bytes, where: str) -> dict[str, Any]:
         try:
@@ -277,12 +310,13 @@ class _Reader(JsonLabels):
             return True
         found = said.get("columns")
         lists = found if isinstance(found, dict) else {}
+        self.unequal(lists, len(names), where, None)
         for number, name in enumerate(names):
             record = where if known == "classify" else f"{where}#{number}"
             box = boxes[number] if isinstance(boxes, list) else None
             corners = None if box is None else self.box(box, record)
             if box is None or corners is not None:
-                values = self.columns(lists, number, record)
+                values = self.columns(lists, number, record, set(lists))
                 self.label(image, name, corners, record, **values)
         return True
 
@@ -299,6 +333,11 @@ class _Reader(JsonLabels):
                 for _, _, where in self.texts:
                     message = "the text is a description, not a class"
                     self.find("missing-labels", message, where)
+        for ending, places in self.unused.items():
+            message = (
+                f"{len(places)} files .{ending} beside other labels of their sample are not read"
+            )
+            self.find("left-out-field", message, places[0], "info")
         for where in self.bare:
             self.find("missing-labels", "the sample has no labels", where)
         if not self.tasks:
