@@ -222,3 +222,22 @@ def test_neon_trees(shared: Path) -> None:
     assert len(json.loads(shapes.labels["segmentation"][0])[0]) > 40
     with pytest.raises(DataError, match="tables of boxes"):
         read(place, format="csv_boxes")
+
+
+def test_what_later_rows_and_columns_say_otherwise(tmp_path: Path) -> None:
+    for name in "ab":
+        picture(tmp_path / f"{name}.png")
+    text = "image,xmin,ymin,xmax,ymax,label,split,group,note,note\n"
+    text += "a.png,1,2,3,4,cat,train,7,x,y\na.png,5,6,7,8,cat,val,8,x,y\n"
+    text += "a.png,9,10,11,12,cat,val,8,x,y\nb.png,1,2,3,4,cat,train,,,\nb.png,5,6,7,8,cat,,,,\n"
+    table = store(tmp_path / "boxes.csv", text)
+    data = read(table)
+    assert data.images["split"].to_list() == ["train", "train"]
+    assert data.images["group"].to_list() == ["7", None]
+    assert kinds(data) == ["bad-value", "contradicting-splits", "duplicate-key"]
+    assert sorted(one.where for one in data.findings) == [
+        "boxes.csv:1",
+        "boxes.csv:3",
+        "boxes.csv:3",
+    ]
+    assert len(data.labels) == 5

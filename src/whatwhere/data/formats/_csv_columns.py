@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +54,7 @@ class Columns:
         more: other columns that are known, by their names here.
         unknown: the others, by their names in the file.
         header: whether the first row has names.
+        twice: names of `unknown` that several columns have; the last of them is read.
     """
 
     delimiter: str
@@ -64,6 +66,7 @@ class Columns:
     more: dict[str, int] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
     header: bool = True
+    twice: tuple[str, ...] = ()
 
 
 def columns_of(file: Path) -> Columns | None:
@@ -116,11 +119,14 @@ def _named(names: Sequence[str], delimiter: str) -> Columns | None:
         if at is not None and at not in used:
             found.more[name] = at
             used.add(at)
-    found.unknown = {
-        name.strip(): place
+    rest = [
+        (name.strip(), place)
         for place, name in enumerate(names)
         if place not in used and name.strip() and not name.strip().lower().startswith("unnamed")
-    }
+    ]
+    found.unknown = dict(rest)
+    counts = Counter(name for name, _ in rest)
+    found.twice = tuple(name for name, count in counts.items() if count > 1)
     return found
 
 

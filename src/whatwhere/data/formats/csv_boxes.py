@@ -123,6 +123,9 @@ class _Reader:
         self.listed: list[str] = []
         # Row of each name as it is written, so that a picture is looked for once.
         self.seen: dict[tuple[Path, str], int | None] = {}
+        # Split, group and id of each row, as its first record tells them.
+        self.said: dict[int, tuple[str | None, str | None, int | None]] = {}
+        self.contradicted: set[tuple[int, str]] = set()
         self.fractions = False
         self.scaled = 0
         self.first: Path | None = None
@@ -131,6 +134,9 @@ class _Reader:
         where, split = self.rows.where(file), _split_of(file)
         self.first = self.first or file
         self.listed = self.listed or _class_list(file)
+        for name in columns.twice:
+            message = f"several columns are called {name!r}; the last is read"
+            self.rows.find("duplicate-key", message, f"{where}:1", "warning", "the last is read")
         for cells, line in self._lines(file, columns, where):
             self._row(cells, columns, f"{where}:{line}", split, file.parent)
 
@@ -245,6 +251,8 @@ class _Reader:
             if row is None:
                 message = f"{name!r} is not a picture inside the data set's folder"
                 self.rows.find("path-outside", message, record, boxes=boxes)
+            else:
+                self._compare(row, name, record, (split, group, number_))
             return row
         width, height = (cell(at) for at in columns.size or (None, None))
         row = self.rows.image(
@@ -258,7 +266,26 @@ class _Reader:
             id=number_,
         )
         self.seen[near, name] = row
+        if row is not None and row in self.said:
+            self._compare(row, name, record, (split, group, number_))
+        elif row is not None:
+            self.said[row] = (split, group, number_)
         return row
+
+    def _compare(
+        self, row: int, name: str, record: str, said: tuple[str | None, str | None, int | None]
+    ) -> None:
+        """Say once a picture what a later row says otherwise; the first row counts."""
+        for column, value, before in zip(
+            ("split", "group", "id"), said, self.said[row], strict=True
+        ):
+            if value is None or value == before or (row, column) in self.contradicted:
+                continue
+            self.contradicted.add((row, column))
+            first = "none" if before is None else repr(before)
+            message = f"the {column} of {name!r} is {value!r} here and {first} in its first row"
+            kind = "contradicting-splits" if column == "split" else "bad-value"
+            self.rows.find(kind, message, record, "warning", "the first is read")
 
     def _box(
         self,
