@@ -188,3 +188,36 @@ def _by_picture(data: Dataset) -> list[Any]:
     paths = data.relative_paths()
     rows = data.labels.select("image", "class_id", "x1", "y1", "x2", "y2").rows()
     return sorted((Path(paths[image]).name, data.names[one], *box) for image, one, *box in rows)
+
+
+def test_values_of_another_type_are_kept(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    odd = {"score": 1.7, "difficult": "yes", "attributes": ["a"], "flags": ["b"], "mask": "c"}
+    file(tmp_path, [shape("rectangle", [[1, 1], [9, 9]], **odd)])
+    data = read(tmp_path)
+    assert column(data, "extra") == [{"labelme": odd}]
+    assert column(data, "score") == [None]
+    again(data, tmp_path / "copy", "labelme")
+
+
+def test_a_mask_that_is_lost_and_parts_that_differ_are_named(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    corners = [[1, 1], [9, 1], [9, 9]]
+    parts = [shape("polygon", corners, group_id=1, score=score) for score in (0.5, 0.75)]
+    file(tmp_path, [shape("mask", [[1, 1], [2, 2]], mask="no picture"), *parts])
+    data = read(tmp_path)
+    assert boxes(data) == [("cat", 1, 1, 3, 3), ("cat", 1, 1, 9, 9)]
+    assert [(one.kind, one.where, one.severity) for one in data.findings] == [
+        ("lost-mask", "a.json#shapes[0]", "warning"),
+        ("left-out-field", "a.json#shapes[1]", "warning"),
+    ]
+
+
+def test_a_mask_is_placed_in_a_picture_whose_size_the_file_does_not_tell(tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    mask = base64.b64encode(encode_image(np.full((3, 4, 3), 255, np.uint8), ".png")).decode()
+    shapes = [shape("mask", [[10, 20], [13, 22]], mask=mask)]
+    file(tmp_path, shapes, imageWidth=None, imageHeight=None)
+    data = read(tmp_path)
+    assert kinds(data) == []
+    assert column(data, "segmentation")[0]["size"] == [100, 200]

@@ -132,4 +132,4 @@ def _details(label: Record) -> dict[str, Any]:
         found["score"] = label.values["score"]
     if left:
         found["attributes"] = left
-    return found | {key: one for key, one in label.extra.items() if key != "points"}
+    return {key: one for key, one in label.extra.items() if key != "points"} | found

@@ -195,10 +195,17 @@ class _Reader:
             box = tuple(value or 0.0 for value in given)  # type: ignore[assignment]
         segmentation = main.get("segmentation")
         if kind == "mask":
-            segmentation, box = _mask(main, self.rows.size(row), box)
+            size = self.rows.size(row)
+            segmentation, box = _mask(main, size if all(size) else self.rows.probe(row), box)
+            if segmentation is None:
+                message = "the mask cannot be read or placed; the box is read without it"
+                self.rows.find("lost-mask", message, record, "warning", "left out")
         elif not isinstance(segmentation, dict):
             segmentation = outlines or None
         columns = _columns(main)
+        if any(_columns(shape) != columns for shape, _ in parts[1:]):
+            message = "what the parts of one object say differs; that of the first is read"
+            self.rows.find("left-out-field", message, record, "warning", "left out")
         if kind in ("circle", "rotation", "oriented_rectangle"):
             columns["extra"] |= {"shape_type": kind, "points": main["points"]}
         name = text(main.get("label"))
@@ -260,15 +267,24 @@ def _columns(shape: dict[str, Any]) -> dict[str, Any]:
     """Flags, score, attributes and extra of a shape."""
     flags, attributes = _dict(shape.get("flags")), _dict(shape.get("attributes"))
     columns = take_flags(flags)
+    used = set(_SHAPE)
     if isinstance(shape.get("difficult"), bool):
         columns["difficult"] = shape["difficult"] or columns.get("difficult")
+    else:
+        used -= {"difficult"}
     score = number(shape.get("score"))
     if score is not None and 0 <= score <= 1:
         columns["score"] = score
+    else:
+        used -= {"score"}
+    # Of another type they are kept as they are.
+    used -= {key for key in ("flags", "attributes") if not isinstance(shape.get(key), dict)}
+    if shape.get("shape_type") != "mask":
+        used -= {"mask"}
     extra = {
         key: value
         for key, value in shape.items()
-        if key not in _SHAPE and value not in (None, "", [], {})
+        if key not in used and value not in (None, "", [], {})
     }
     for key in ("group_id", "description"):
         if shape.get(key) not in (None, "") and shape.get(key) != shape.get("part_of"):
