@@ -321,3 +321,45 @@ def test_what_tags_beside_boxes_say_beyond_their_class_is_named(tmp_path: Path) 
     assert (lost.kind, lost.severity) == ("left-out-field", "warning")
     assert lost.message.startswith("2 of them ")
     assert lost.message.endswith(": attributes, score, source")
+
+
+def test_what_cvat_does_not_know_is_kept_or_named(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    sides = 'label="car" xtl="1" ytl="2" xbr="3" ybr="4"'
+    shapes = [
+        f'<box {sides} score="0.7" votes="3" source="file"/>',
+        '<polygon label="car" points="1,2;30,4;20,40" note="x"/>',
+        f"<box {sides}/>",
+        "<circle/><circle/>",
+    ]
+    more = track("<star/>") + "<remark>a</remark>"
+    file(tmp_path, image(*shapes) + more)
+    data = read(tmp_path)
+    assert column(data, "extra") == [
+        {"cvat": {"source": "file", "more": {"score": "0.7", "votes": "3"}}},
+        {"cvat": {"more": {"note": "x"}}},
+        None,
+    ]
+    assert column(data, "source") == [None] * 3
+    lost = [one for one in data.findings if one.kind == "left-out-field"]
+    assert len(lost) == len(data.findings) == 3
+    for one, said in zip(
+        lost, ("2 elements <circle> of <image>", "<star>", "<remark>"), strict=True
+    ):
+        assert said in one.message
+        assert one.severity == "warning"
+    again(data, tmp_path / "copy", "cvat")
+    text = (tmp_path / "copy" / "annotations.xml").read_text("utf-8")
+    assert 'score="0.7" votes="3" label="car" source="file"' in text
+    data.write(tmp_path / "video", "cvat:video")
+    assert column(read(tmp_path / "video"), "extra")[0] == column(data, "extra")[0]
+
+
+def test_a_mask_in_a_picture_of_unknown_size(tmp_path: Path) -> None:
+    mask = '<mask label="car" rle="0, 3, 2, 1" left="4" top="2" width="3" height="2"/>'
+    rows = [f'<image id="{n}" name="{n}.png">{mask}</image>' for n in (0, 1)]
+    file(tmp_path, "".join(rows))
+    picture(tmp_path / "images" / "0.png")
+    data = read(tmp_path)
+    assert column(data, "segmentation")[0]["size"] == [100, 200]
+    assert "lost-mask" in kinds(data)

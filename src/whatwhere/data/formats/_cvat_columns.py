@@ -7,9 +7,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from whatwhere.data.formats._cvat_labels import OWN
+from whatwhere.data.formats._cvat_xml import SIDES
 from whatwhere.data.formats._flags import take_flags
 from whatwhere.data.formats._values import flag, index, number, plain
 from whatwhere.data.formats._xml import Node
+
+_ANY = {"label", "occluded", "source", "z_order", "group_id", "frame", "outside", "keyframe"}
+_KNOWN = {
+    "box": {*SIDES, "rotation"},
+    "polygon": {*SIDES, "points"},
+    "mask": {*SIDES, "rle", "left", "top", "width", "height"},
+    "skeleton": {*SIDES},
+}
+"""Attributes that are read, of every shape and tag and of some."""
 
 _SOURCES = {"manual": "human", "auto": "model", "semi-auto": "verified"}
 
@@ -41,23 +51,28 @@ def label_columns(node: Node, kinds: Mapping[tuple[str, str], str]) -> dict[str,
         typed[key] = _typed(value, kind)
     occluded = flag(given.get("occluded"))
     columns["occluded"] = True if occluded else columns.get("occluded")
-    columns["source"] = _SOURCES.get(given.get("source", ""))
+    source = given.get("source", "")
+    columns["source"] = _SOURCES.get(source)
     extra: dict[str, Any] = {}
+    if source and source not in _SOURCES:
+        extra["source"] = source
     for key in ("z_order", "group_id"):
         value = index(given.get(key))
         if value and not (key == "group_id" and given.get(OWN + "part") == given.get(key)):
             extra[key] = value
     rotated = node.tag == "box" and number(given.get("rotation")) not in (None, 0.0)
     if rotated or node.tag in ("ellipse", "cuboid"):
-        left = {"label", "occluded", "source", "z_order", "group_id"}
-        left |= {"frame", "outside", "keyframe"}
-        kept = {
-            key: value
-            for key, value in given.items()
-            if key not in left and not key.startswith(OWN)
-        }
-        extra[node.tag] = kept
+        extra[node.tag] = _others(given, _ANY)
+    else:
+        more = _others(given, _ANY | _KNOWN.get(node.tag, set()))
+        extra |= {"more": more} if more else {}
     return columns | {"attributes": typed, "extra": extra}
+
+
+def _others(given: Mapping[str, str], known: set[str]) -> dict[str, str]:
+    return {
+        key: value for key, value in given.items() if key not in known and not key.startswith(OWN)
+    }
 
 
 def _typed(value: str, kind: str) -> Any:

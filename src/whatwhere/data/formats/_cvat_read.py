@@ -53,6 +53,7 @@ class Reader:
         self.split = split
         self.video_size: tuple[int | None, int | None] = (None, None)
         self.made_ids = self.listed = False
+        self.strange: dict[tuple[str, str], tuple[int, str]] = {}
         self.folder = file.parent / "images"
         base, below = self.rows.places.limit, file.parent != self.root
         if self.rows.named:
@@ -82,6 +83,8 @@ class Reader:
                     self._image(node, where)
                 elif node.tag == "track":
                     self._track(node, where)
+                elif node.tag not in ("annotations", "version"):
+                    self._strange(node, "annotations", f"{where}:{node.line}")
         except XmlError as error:
             if not self.rows.row_of and not several:
                 raise DataError(f"{file} is {error}: export it again") from None
@@ -89,7 +92,15 @@ class Reader:
             self.rows.find("damaged-annotation", message, where)
         except OSError as error:
             raise DataError(f"{file} cannot be read ({error.strerror}): check it") from None
+        for (tag, parent), (count, record) in self.strange.items():
+            message = f"{count} elements <{tag}> of <{parent}> are not read, this one the first"
+            self.rows.find("left-out-field", message, record, "warning", "left out")
         self._other_frames()
+
+    def _strange(self, node: Node, parent: str, record: str) -> None:
+        """Count an element that is none of CVAT's; a file may have one in each shape."""
+        count, first = self.strange.get((node.tag, parent), (0, record))
+        self.strange[node.tag, parent] = count + 1, first
 
     def _meta(self, meta: Node, where: str) -> None:
         self.made_ids = meta.child(OWN + "ids") is not None
@@ -204,6 +215,8 @@ class Reader:
                 groups.setdefault(_group(one, place), []).append((one, record))
             elif one.tag in _NO_BOX:
                 self._no_box(one, record)
+            else:
+                self._strange(one, "image", record)
         for parts in groups.values():
             self._label(row, [one for one, _ in parts], parts[0][1])
 
@@ -249,6 +262,8 @@ class Reader:
         main = parts[0]
         self.shapes = True
         size = self.rows.size(row)
+        if main.tag == "mask" and not all(size):
+            size = self.rows.probe(row)
         found = [geometry(one.tag, one.attributes, size) for one in parts]
         if any(one is None for one in found):
             message = f"the {main.tag} has no numbers that make one"
@@ -265,6 +280,9 @@ class Reader:
         segmentation: Any = outlines or None
         if len(shapes) == 1 and isinstance(shapes[0][1], dict):
             segmentation = shapes[0][1]
+        if main.tag == "mask" and segmentation is None:
+            message = "the size of the picture is not known; the box is read without its mask"
+            self.rows.find("lost-mask", message, record, "warning", "left out")
         columns = self._columns(main, more)
         for key in ("segmentation", "keypoints"):
             if OWN + key in main.attributes:
@@ -287,6 +305,7 @@ class Reader:
             track = value if value is None or isinstance(value, str) else track
         for one, record in self._records(node, where):
             if one.tag not in SHAPES | _NO_BOX | {"skeleton"}:
+                self._strange(one, "track", record)
                 continue
             own = one.attributes
             frame = index(own.get("frame"))

@@ -91,9 +91,18 @@ def _points(points: list[int | float], names: list[str]) -> list[dict[str, str |
 
 def base(label: Record) -> dict[str, str | None]:
     """Attributes of any shape."""
-    found: dict[str, str | None] = {"label": label.name}
+    more = label.extra.get("more")
+    found: dict[str, str | None] = {
+        key: str(value)
+        for key, value in (more.items() if isinstance(more, dict) else ())
+        if is_name(key) and key not in ("frame", "outside", "keyframe", "rotation")
+    }
+    found["label"] = label.name
+    word = label.extra.get("source")
     if "source" in label.values:
         found["source"] = SOURCES.get(label.values["source"])
+    elif isinstance(word, str):
+        found["source"] = word
     found["occluded"] = str(int("occluded" in label.flags))
     found["z_order"] = str(label.extra.get("z_order", 0))
     if "group_id" in label.extra:
