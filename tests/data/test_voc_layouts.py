@@ -178,3 +178,26 @@ def test_other_xml_is_not_recognised(file: str, text: str, tmp_path: Path) -> No
     assert formats()["voc"].recognise(tmp_path) is None
     with pytest.raises(DataError, match="looked for"):
         read(tmp_path, format="voc")
+
+
+def test_attributes_and_texts_between_elements_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, {name: thing() + thing("dog") for name in "abcde"})
+    changes = {
+        "b": ("<annotation>", '<annotation verified="yes">'),
+        "c": ("</object>", "</object>lost"),
+        "d": ("<object>", '<object id="7">'),
+        "e": ("<size>", '<size unit="px">lost'),
+    }
+    for name, (before, after) in changes.items():
+        file = tmp_path / "Annotations" / f"{name}.xml"
+        file.write_text(file.read_text().replace(before, after, 1))
+    quick = read(tmp_path)
+    monkeypatch.setattr("whatwhere.data.formats._voc_parse._MOST_SHAPES", 0)
+    for dataset in (quick, read(tmp_path)):
+        (finding,) = dataset.findings
+        assert (finding.kind, finding.severity) == ("left-out-field", "info")
+        assert finding.where == "Annotations/b.xml"
+        assert finding.message.startswith("5 XML attributes and texts")
+        assert dataset.labels.height == 10

@@ -3,7 +3,8 @@
 An unknown element becomes a text, an object or, where it is repeated, a list:
 `<source><database>x</database></source>` is `{"source": {"database": "x"}}`. What has no such
 form in XML (numbers, empty lists, odd characters, what other formats said) is written as JSON
-into an element `<extra>` of our own, so that nothing is lost.
+into an element `<extra>` of our own, so that no value of the tables is lost. XML attributes
+(`<object id="7">`) and texts between elements are not read; a finding counts them.
 """
 
 from __future__ import annotations

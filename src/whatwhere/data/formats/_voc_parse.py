@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,12 +37,16 @@ _ENCODING = re.compile(r"""<\?xml[^>]*encoding=["']([^"']*)["']""")
 
 @dataclass(slots=True)
 class Head:
-    """What stands before the objects; `size` as it was written."""
+    """What stands before the objects; `size` as it was written.
+
+    `unread` counts what no column has, in the whole file: see `_unread`.
+    """
 
     filename: str
     width: str
     height: str
     extra: str | None
+    unread: int = 0
 
 
 @dataclass(slots=True)
@@ -54,6 +59,7 @@ class _Shape:
         fields: what the groups of `object` are.
         paths: elements that the groups of `head` are.
         first, lines, last: line of the first object, lines of each, lines without them.
+        letters: of one object without its values.
         tags: how many there are without the objects, and in one object.
         own, rest: groups of `head` that are `_OWN`, and those that say something else.
         rows, images: the texts of the objects; the pictures with their numbers of objects.
@@ -68,6 +74,7 @@ class _Shape:
     first: int
     lines: int
     last: int
+    letters: int
     tags: tuple[int, int]
     own: tuple[int, ...]
     rest: tuple[int, ...]
@@ -113,14 +120,16 @@ class Parser:
         tree = parse_xml_bytes(data)
         if tree.tag != "annotation":
             raise XmlError(f"the XML is <{tree.tag}>, not <annotation>")
-        if text is not None and self._learned < _MOST_SHAPES:
+        unread = _unread(tree)
+        # Of such a file no pattern is made, since it would not count.
+        if text is not None and not unread and self._learned < _MOST_SHAPES:
             shape_or_none = _learn(tree, text)
             if shape_or_none is not None:
                 self._learned += 1
                 self._shapes.insert(0, shape_or_none)
         objects_seen = [node for node in tree.children if node.tag == "object"]
         self._slow += [_slow_row(node, image) for node in objects_seen]
-        return _head_of_tree(tree), len(objects_seen)
+        return replace(_head_of_tree(tree), unread=unread), len(objects_seen)
 
     def drop(self, image: int) -> None:
         """Forget the objects of a picture that was the last one read."""
@@ -180,6 +189,10 @@ def _matched(shape: _Shape, text: str) -> tuple[re.Match[str], list[tuple[str, .
     count = len(objects)
     if text.count("<") != shape.tags[0] + count * shape.tags[1]:
         return None
+    # Text between the objects would be passed over.
+    letters = count * shape.letters + sum(map(len, chain.from_iterable(objects)))
+    if match.end() + letters + len(shape.tail) != len(text):
+        return None
     if text.count("\n") != shape.last + count * shape.lines:
         return None
     return match, objects
@@ -218,6 +231,7 @@ def _learn(tree: Node, text: str) -> _Shape | None:
         top.count("\n") + first[: first.index("<")].count("\n") + 1,
         first.count("\n"),
         top.count("\n") + tail.count("\n"),
+        len(first) - sum(len(match[2]) for match in _LEAF.finditer(first)),
         (top.count("<") + tail.count("<"), first.count("<")),
         tuple(paths.index(path) if path in paths else -1 for path in _OWN),
         tuple(at for at, path in enumerate(paths) if path not in (*_OWN, ("folder",), ("path",))),
@@ -227,6 +241,12 @@ def _learn(tree: Node, text: str) -> _Shape | None:
     if found is None or len(found[1]) != len(nodes):
         return None
     return shape if _head_of_shape(shape, found[0].groups()) == _head_of_tree(tree) else None
+
+
+def _unread(node: Node) -> int:
+    """How many XML attributes, and texts between elements, there are: no column has them."""
+    mixed = bool(node.children and node.text.strip())
+    return len(node.attributes) + mixed + sum(map(_unread, node.children))
 
 
 def _pattern(text: str) -> tuple[str, list[str]]:

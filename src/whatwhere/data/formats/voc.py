@@ -80,6 +80,7 @@ class _Reader:
         self.keys: dict[str, int] = {}  # name in the lists -> row
         self.absent: list[int] = []
         self.parser = Parser()
+        self.unread, self.first_unread = 0, ""
 
     def find(self, *args: Any) -> None:
         self.findings.append(Finding(*args))
@@ -98,6 +99,12 @@ class _Reader:
             for row in self.absent:
                 message = f"there is no picture {self.shown(self.images['path'][row])}"
                 self.find("missing-image", message, self.where[row], "error", "kept")
+        if self.unread:
+            message = (
+                f"{self.unread} XML attributes and texts between elements are not read; the first"
+                " stand here"
+            )
+            self.find("left-out-field", message, self.first_unread, "info", "left out")
         return self._dataset(pl.concat(frames))
 
     def _part(self, part: Part) -> list[pl.DataFrame]:
@@ -184,6 +191,9 @@ class _Reader:
         if not there:
             self.absent.append(row)
         self._image(part, key, path, head, where)
+        if head.unread:
+            self.unread += head.unread
+            self.first_unread = self.first_unread or where
         return True
 
     def _picture(self, part: Part, pictures: Found, key: str, head: Head) -> tuple[str, bool]:
