@@ -363,3 +363,22 @@ def test_a_mask_in_a_picture_of_unknown_size(tmp_path: Path) -> None:
     data = read(tmp_path)
     assert column(data, "segmentation")[0]["size"] == [100, 200]
     assert "lost-mask" in kinds(data)
+
+
+def test_what_shapes_and_parts_hold_beyond_what_is_read_is_named(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "a.png")
+    colour = '<attribute name="colour">red</attribute>'
+    shapes = [
+        f'<box label="car" xtl="1" ytl="2" xbr="3" ybr="4">{colour}<remark/></box>',
+        f'<skeleton label="car"><points label="a" points="1,2">{colour}</points>'
+        '<points label="b" points="9,9"/></skeleton>',
+        '<polygon label="car" group_id="1" points="1,2;30,4;20,40"/>',
+        f'<polygon label="car" group_id="1" points="1,2;30,4;20,50">{colour}</polygon>',
+    ]
+    file(tmp_path, image(*shapes))
+    data = read(tmp_path)
+    assert len(data.labels) == 3
+    assert sorted((one.kind, one.message) for one in data.findings) == [
+        ("left-out-field", f"1 elements <{tag}> of <{parent}> are not read, this one the first")
+        for tag, parent in (("attribute", "points"), ("remark", "box"))
+    ] + [("left-out-field", "what the parts of one object say differs; that of the first is read")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from whatwhere.data.formats._cvat_labels import OWN
@@ -73,6 +73,25 @@ def _others(given: Mapping[str, str], known: set[str]) -> dict[str, str]:
     return {
         key: value for key, value in given.items() if key not in known and not key.startswith(OWN)
     }
+
+
+def group_of(node: Node, place: int) -> Any:
+    """What shapes of one object have in common; a number if it stands alone."""
+    given = node.attributes
+    group = index(given.get(OWN + "part")) or index(given.get("group_id"))
+    if node.tag != "polygon" or not group:
+        return place
+    return given.get("label"), group
+
+
+def unread(node: Node) -> Iterator[tuple[Node, str]]:
+    """Elements in a shape or tag that are not read, and what they stand in."""
+    for one in node.children:
+        if node.tag == "skeleton" and one.tag == "points":
+            # Its points are numbers in a list, which have no attributes.
+            yield from ((child, "points") for child in one.children)
+        elif one.tag != "attribute":
+            yield one, node.tag
 
 
 def _typed(value: str, kind: str) -> Any:

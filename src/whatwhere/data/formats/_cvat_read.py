@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from whatwhere.data.dataset import Dataset
-from whatwhere.data.formats._cvat_columns import label_columns, parsed
+from whatwhere.data.formats._cvat_columns import group_of, label_columns, parsed, unread
 from whatwhere.data.formats._cvat_labels import OWN, Classes
-from whatwhere.data.formats._cvat_xml import SHAPES, SIDES, elements, geometry, skeleton
+from whatwhere.data.formats._cvat_xml import (
+    SHAPES,
+    SIDES,
+    all_outside,
+    elements,
+    geometry,
+    skeleton,
+)
 from whatwhere.data.formats._files import entries, is_picture, split_name
 from whatwhere.data.formats._outlines import Box, enclosing, outlines_of
 from whatwhere.data.formats._rows import Rows
@@ -212,7 +219,7 @@ class Reader:
             elif one.tag == "skeleton":
                 self._skeleton(row, one, record)
             elif one.tag in SHAPES:
-                groups.setdefault(_group(one, place), []).append((one, record))
+                groups.setdefault(group_of(one, place), []).append((one, record))
             elif one.tag in _NO_BOX:
                 self._no_box(one, record)
             else:
@@ -227,7 +234,10 @@ class Reader:
         for place, one in enumerate(node.children):
             # Not every file has a line for each element.
             own = one.line > last
-            yield one, f"{where}:{one.line}" if own else f"{where}#{self.count}.{place}"
+            record = f"{where}:{one.line}" if own else f"{where}#{self.count}.{place}"
+            for strange, parent in unread(one):
+                self._strange(strange, parent, record)
+            yield one, record
             last = one.line
 
     def _no_box(self, node: Node, record: str) -> None:
@@ -284,6 +294,9 @@ class Reader:
             message = "the size of the picture is not known; the box is read without its mask"
             self.rows.find("lost-mask", message, record, "warning", "left out")
         columns = self._columns(main, more)
+        if any(self._columns(one, more) != columns for one in parts[1:]):
+            message = "what the parts of one object say differs; that of the first is read"
+            self.rows.find("left-out-field", message, record, "warning", "left out")
         for key in ("segmentation", "keypoints"):
             if OWN + key in main.attributes:
                 value = parsed(main.attributes[OWN + key])
@@ -313,7 +326,7 @@ class Reader:
                 message = "the shape of a track has no frame number"
                 self.rows.find("bad-record", message, record, boxes=1)
                 continue
-            if flag(own.get("outside")) or _all_outside(one):
+            if flag(own.get("outside")) or all_outside(one):
                 continue
             if one.tag in _NO_BOX:
                 one.attributes.setdefault("label", given.get("label", ""))
@@ -379,19 +392,3 @@ def _split(subset: str | None) -> str | None:
     if subset is None or subset.lower() == "default":
         return None
     return split_name(subset) or subset
-
-
-def _all_outside(node: Node) -> bool:
-    """Whether a skeleton has points, and none of them is in the frame."""
-    points = [one for one in node.children if one.tag == "points"]
-    hidden = all(flag(one.attributes.get("outside")) for one in points)
-    return node.tag == "skeleton" and bool(points) and hidden and SIDES[0] not in node.attributes
-
-
-def _group(node: Node, place: int) -> Any:
-    """What shapes of one object have in common; a number if it stands alone."""
-    given = node.attributes
-    group = index(given.get(OWN + "part")) or index(given.get("group_id"))
-    if node.tag != "polygon" or not group:
-        return place
-    return given.get("label"), group

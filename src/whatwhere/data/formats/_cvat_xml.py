@@ -177,6 +177,13 @@ def skeleton(node: Node, names: Sequence[str]) -> tuple[Box | None, list[int | f
     return (box, [value for point in points for value in point]) if points else None
 
 
+def all_outside(node: Node) -> bool:
+    """Whether a skeleton has points, and none of them is in the frame."""
+    points = [one for one in node.children if one.tag == "points"]
+    hidden = all(flag(one.attributes.get("outside")) for one in points)
+    return node.tag == "skeleton" and bool(points) and hidden and SIDES[0] not in node.attributes
+
+
 def _mask(
     attributes: dict[str, str], size: tuple[int | None, int | None]
 ) -> tuple[Box, Any] | None:
