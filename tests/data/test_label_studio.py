@@ -261,3 +261,9 @@ def test_own_fields_called_as_ours_are_kept(tmp_path: Path) -> None:
     (extra,) = data.images["extra"]
     assert json.loads(extra) == {"label_studio": {"data": own}}
     assert data.images["split"].to_list() == data.images["group"].to_list() == [None]
+    (lost,) = data.write(tmp_path / "copy", "label_studio")
+    assert lost.kind == "left-out-field"
+    assert lost.message == "1 own fields are replaced by ours of the same name: width"
+    (extra,) = read(tmp_path / "copy").images["extra"]
+    del own["width"]
+    assert json.loads(extra) == {"label_studio": {"data": own}}

@@ -38,7 +38,8 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     there = pictures.place(dataset.paths, [folder / place for place in places])
     records = Records(dataset, "label_studio")
     sizes = list(images.select("width", "height").iter_rows())
-    tasks = []
+    tasks: list[dict[str, Any]] = []
+    clashes: list[str] = []
     for row, place in enumerate(places):
         width, height = sizes[row]
         if not there[row]:
@@ -46,14 +47,23 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
         if (width is None or height is None) and dataset.task == "detect":
             # The picture cannot be read, which is a finding already.
             continue
-        tasks.append(_task(records, row, place, width, height, dataset))
+        tasks.append(_task(records, row, place, width, height, dataset, clashes))
+    if clashes:
+        message = f"{len(clashes)} own fields are replaced by ours of the same name: {clashes[0]}"
+        findings.append(Finding("left-out-field", message, dataset.source, "warning", "left out"))
     write_atomic(folder / "tasks.json", json.dumps(tasks, ensure_ascii=False, indent=1))
     write_atomic(folder / CONFIG, _config(dataset))
     return findings
 
 
 def _task(
-    records: Records, row: int, place: str, width: int, height: int, dataset: Dataset
+    records: Records,
+    row: int,
+    place: str,
+    width: int,
+    height: int,
+    dataset: Dataset,
+    clashes: list[str],
 ) -> dict[str, Any]:
     image, labels = records.images[row], records.of(row)
     extra = records.image_extra(row)
@@ -62,7 +72,9 @@ def _task(
     known |= {"labelled": image["labelled"], "complete": image["complete"]}
     if dataset.task != "detect":
         known["task"] = dataset.task
-    data |= {key: value for key, value in known.items() if value is not None}
+    known = {key: value for key, value in known.items() if value is not None}
+    clashes += [key for key in known if key in data]
+    data |= known
     task: dict[str, Any] = {} if image["id"] is None else {"id": image["id"]}
     task["data"] = data
     guessed = bool(labels) and all(one.values.get("source") == "model" for one in labels)
