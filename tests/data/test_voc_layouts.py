@@ -183,12 +183,14 @@ def test_other_xml_is_not_recognised(file: str, text: str, tmp_path: Path) -> No
 def test_attributes_and_texts_between_elements_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(tmp_path, {name: thing() + thing("dog") for name in "abcde"})
+    make(tmp_path, {name: thing() + thing("dog") for name in "abcdefg"})
     changes = {
         "b": ("<annotation>", '<annotation verified="yes">'),
         "c": ("</object>", "</object>lost"),
         "d": ("<object>", '<object id="7">'),
         "e": ("<size>", '<size unit="px">lost'),
+        "f": ("<annotation>", '<annotation verified="yes">'),
+        "g": ("<annotation>", '<annotation verified="no">'),
     }
     for name, (before, after) in changes.items():
         file = tmp_path / "Annotations" / f"{name}.xml"
@@ -199,5 +201,5 @@ def test_attributes_and_texts_between_elements_are_counted(
         (finding,) = dataset.findings
         assert (finding.kind, finding.severity) == ("left-out-field", "info")
         assert finding.where == "Annotations/b.xml"
-        assert finding.message.startswith("5 XML attributes and texts")
-        assert dataset.labels.height == 10
+        assert finding.message.startswith("7 XML attributes and texts")
+        assert dataset.labels.height == 14

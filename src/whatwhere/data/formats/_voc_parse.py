@@ -64,6 +64,7 @@ class _Shape:
         own, rest: groups of `head` that are `_OWN`, and those that say something else.
         rows, images: the texts of the objects; the pictures with their numbers of objects.
         known: head values that were seen -> what they mean.
+        unread: attributes of the root element.
     """
 
     head: re.Pattern[str]
@@ -81,6 +82,7 @@ class _Shape:
     known: dict[tuple[str, ...], str | None] = field(default_factory=dict)
     rows: list[tuple[str, ...]] = field(default_factory=list)
     images: list[tuple[int, int]] = field(default_factory=list)
+    unread: int = 0
 
 
 class Parser:
@@ -116,16 +118,20 @@ class Parser:
                     shape.rows += objects
                     count = len(objects)
                     shape.images.append((image, count))
-                    return _head_of_shape(shape, match.groups()), count
+                    head = _head_of_shape(shape, match.groups())
+                    head.unread = shape.unread
+                    return head, count
         tree = parse_xml_bytes(data)
         if tree.tag != "annotation":
             raise XmlError(f"the XML is <{tree.tag}>, not <annotation>")
         unread = _unread(tree)
-        # Of such a file no pattern is made, since it would not count.
-        if text is not None and not unread and self._learned < _MOST_SHAPES:
+        # labelImg's <annotation verified="yes"> is the same in all files of a pattern; of a file
+        # with others no pattern is made, since it would not count them.
+        if text is not None and unread == len(tree.attributes) and self._learned < _MOST_SHAPES:
             shape_or_none = _learn(tree, text)
             if shape_or_none is not None:
                 self._learned += 1
+                shape_or_none.unread = unread
                 self._shapes.insert(0, shape_or_none)
         objects_seen = [node for node in tree.children if node.tag == "object"]
         self._slow += [_slow_row(node, image) for node in objects_seen]
