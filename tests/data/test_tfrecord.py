@@ -232,6 +232,9 @@ def test_our_own_json_is_not_trusted(tmp_path: Path) -> None:
         (15, None, None, False, None)
     )
     assert dataset.images.select("split", "labelled", "group").row(0) == ("train", None, None)
+    lost = [one.where for one in dataset.findings if "is no JSON object" in one.message]
+    assert len(lost) == 1
+    assert lost[0].endswith("#1")
 
 
 def test_something_else_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ the last digit, into whatwhere/labels and whatwhere/image, as JSON, which others
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -25,6 +24,7 @@ from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import KEPT_OUT, Finding
 from whatwhere.data.formats._files import entries, folders_below, head, inside, relative, split_name
 from whatwhere.data.formats._label_files import report_missing, with_sizes
+from whatwhere.data.formats._tfrecord_features import Features, checked, exact
 from whatwhere.data.formats._tfrecord_names import LabelMap, read_label_map
 from whatwhere.data.formats._tfrecord_wire import (
     Feature,
@@ -69,7 +69,6 @@ _READ = {
     LABELS_JSON,
 }
 # JSON columns of a label that are texts in the table.
-_TEXTS = frozenset({"source", "track", "segmentation", "keypoints", "attributes", "extra"})
 
 
 def _named(name: str) -> bool:
@@ -192,7 +191,7 @@ class _Reader:
         names: dict[int, str],
     ) -> str | None:
         """Add one picture and its labels; or what is wrong with it."""
-        reader = _Features(record, features)
+        reader = Features(record, features)
         place = f"{relative(file, self.root)}#{record.number}"
         sides = [reader.numbers(f"image/object/bbox/{side}") for side in _SIDES]
         labels, texts = (
@@ -222,7 +221,7 @@ class _Reader:
             "path": picture,
             "width": width,
             "height": height,
-            "split": _checked("split", own.get("split")) or split,
+            "split": checked("split", own.get("split")) or split,
             "group": own.get("group"),
             "id": number,
             "labelled": own.get("labelled"),
@@ -231,13 +230,16 @@ class _Reader:
         }
         row = len(self.images["path"])
         for name, column in self.images.items():
-            column.append(_checked(name, image[name]))
+            column.append(checked(name, image[name]))
         self._objects(reader, row, count, sides, labels, texts, size, names, place)
+        for key in reader.damaged:
+            message = f"{key} is no JSON object, so what our writer kept there is lost"
+            self.find("bad-value", message, place, "warning", KEPT_OUT)
         self.unread.update(key for key in features if key not in _READ and features[key])
         return None
 
     def _picture(
-        self, file: Path, record: Record, reader: _Features, place: str, count: int
+        self, file: Path, record: Record, reader: Features, place: str, count: int
     ) -> str | None:
         """The path: bytes in the record, or a file that the record names."""
         name = next(iter(reader.texts("image/filename")), "").replace("\\", "/")
@@ -264,7 +266,7 @@ class _Reader:
 
     def _objects(
         self,
-        reader: _Features,
+        reader: Features,
         row: int,
         count: int,
         sides: list[list[float]],
@@ -290,7 +292,7 @@ class _Reader:
         }
         for at in range(count):
             box = [one[at] * size[side % 2] for side, one in enumerate(sides)]
-            box = _exact(own["box"][at] if "box" in own else None, box, size)
+            box = exact(own["box"][at] if "box" in own else None, box, size)
             text = texts[at] if texts else ""
             number = int(labels[at]) if labels and math.isfinite(labels[at]) else -1
             mapped = names.get(number)
@@ -318,7 +320,7 @@ class _Reader:
             }
             for key, column in self.labels.items():
                 value = own[key][at] if key in own and key not in ("box", *BOX) else None
-                value = _checked(key, value)
+                value = checked(key, value)
                 column.append(values.get(key) if value is None else value)
 
     def _unequal(self, key: str, found: int, count: int, place: str) -> None:
@@ -355,63 +357,3 @@ class _Reader:
             task="detect",
             category_ids=ids if len(ids) == len(names) else (),
         )
-
-
-class _Features:
-    """The features of one record, by type."""
-
-    def __init__(self, record: Record, features: dict[str, Feature]) -> None:
-        self.data, self.features = record.data, features
-
-    def numbers(self, key: str) -> list[float]:
-        return [one for one in self.features.get(key, ()) if isinstance(one, int | float)]
-
-    def count(self, key: str) -> int:
-        return len(self.features.get(key, ()))
-
-    def texts(self, key: str) -> list[str]:
-        spans = [one for one in self.features.get(key, ()) if isinstance(one, tuple)]
-        return [self.data[start:end].decode("utf-8", "replace") for start, end in spans]
-
-    def span(self, key: str) -> tuple[int, int]:
-        spans = [one for one in self.features.get(key, ()) if isinstance(one, tuple)]
-        return spans[0] if spans else (0, 0)
-
-    def json(self, key: str, kind: type) -> Any:
-        """What our writer put there; an empty value where it is something else."""
-        start, end = self.span(key)
-        try:
-            value = json.loads(self.data[start:end]) if end > start else kind()
-        except (ValueError, RecursionError):
-            return kind()
-        return value if isinstance(value, kind) else kind()
-
-
-def _exact(kept: Any, box: list[float], size: list[float]) -> list[float]:
-    """The box that our writer kept, where it is that of the fractions; else the latter.
-
-    Others may change the fractions, which are float32, so that digits are lost.
-    """
-    if not (isinstance(kept, list) and len(kept) == 4):
-        return box
-    if not all(isinstance(one, int | float) for one in kept):
-        return box
-    near = all(
-        abs(a - b) <= 1e-6 * size[at % 2] for at, (a, b) in enumerate(zip(kept, box, strict=True))
-    )
-    return kept if near else box
-
-
-def _checked(name: str, value: Any) -> Any:
-    """The value, if it has the type of its column; else None."""
-    if name in ("labelled", "complete"):
-        good = isinstance(value, list) and all(isinstance(one, str) for one in value)
-    elif name in _TEXTS or name in ("path", "split", "group", "name", "record"):
-        good = isinstance(value, str)
-    elif name in ("area", "score"):
-        good = isinstance(value, int | float) and not isinstance(value, bool)
-    elif name in ("image", "id", "width", "height"):
-        good = isinstance(value, int) and not isinstance(value, bool)
-    else:
-        good = isinstance(value, bool)
-    return value if good else None
