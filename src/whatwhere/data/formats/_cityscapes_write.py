@@ -21,11 +21,12 @@ from whatwhere.data.formats._cityscapes_parts import (
     person_meaning,
 )
 from whatwhere.data.formats._class_sets import names_text
-from whatwhere.data.formats._files import add_sizes, unique_names
+from whatwhere.data.formats._files import add_sizes, picture_name, unique_names
 from whatwhere.data.formats._label_files import folder_name, number_text
 from whatwhere.data.formats._pictures import Pictures
+from whatwhere.data.formats._records import own
 from whatwhere.data.tables import BOX
-from whatwhere.images import member, write_atomic
+from whatwhere.images import write_atomic
 
 
 def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
@@ -36,12 +37,13 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     """
     images, findings = add_sizes(dataset.images, Path(dataset.root))
     labels: dict[str, list[Any]] = dataset.labels.to_dict(as_series=False)
-    owns = [_own(extra) for extra in labels["extra"]]
+    owns = [own(extra, "cityscapes") for extra in labels["extra"]]
     kind = _kind(owns)
     places, stems, targets = _places(dataset, folder, images["split"].to_list())
     there = pictures.place(dataset.paths, targets)
     renamed = sum(
-        _name(path) != target.name for path, target in zip(dataset.paths, targets, strict=True)
+        picture_name(path) != target.name
+        for path, target in zip(dataset.paths, targets, strict=True)
     )
     if renamed and pictures.how != "none":
         message = f"{renamed} pictures got a name that ends in {PICTURE}"
@@ -50,7 +52,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     for row, image in enumerate(images.iter_rows(named=True)):
         if not there[row] or image["width"] is None:
             continue
-        content: dict[str, Any] = dict(_own(image["extra"]))
+        content: dict[str, Any] = dict(own(image["extra"], "cityscapes"))
         content |= {"imgWidth": image["width"], "imgHeight": image["height"], "objects": []}
         city = places[row].rpartition("/")[2]
         if group_of(city, stems[row]) != image["group"]:
@@ -76,18 +78,13 @@ def _kind(owns: list[dict[str, Any]]) -> str:
     return "gtFine"
 
 
-def _name(path: str) -> str:
-    inner = member(path)
-    return Path(path if inner is None else inner.name).name
-
-
 def _places(
     dataset: Dataset, folder: Path, splits: list[str | None]
 ) -> tuple[list[str], list[str], list[Path]]:
     """For each picture <split>/<city>, the start of its name, and where it goes."""
     places, bases = [], []
     for path, split, group in zip(dataset.paths, splits, dataset.images["group"], strict=True):
-        name = Path(_name(path))
+        name = Path(picture_name(path))
         stem = name.stem.removesuffix(PICTURE)
         named = re.fullmatch(r"(.+)_\d{6}_\d{6}", stem)
         city = named[1] if named and group == group_of(named[1], stem) else group or "default"
@@ -187,16 +184,6 @@ def same_box(kept: Any, box: list[float]) -> bool:
     start = np.maximum(np.array([x, y], np.float64), 0).astype(np.float32)
     end = np.array([x + width, y + height], np.float64).astype(np.float32)
     return bool((start == sides[:2]).all() and (sides[2:] <= end).all())
-
-
-def _own(extra: str | None) -> dict[str, Any]:
-    """What this format kept in a JSON column."""
-    try:
-        known = json.loads(extra) if extra else None
-    except (ValueError, RecursionError):
-        return {}
-    own = known.get("cityscapes") if isinstance(known, dict) else None
-    return own if isinstance(own, dict) else {}
 
 
 def _short(value: float) -> int | float:

@@ -33,11 +33,11 @@ from whatwhere.data.formats._cvat_shapes import (
     said,
 )
 from whatwhere.data.formats._cvat_xml import SIDES
-from whatwhere.data.formats._files import add_sizes, split_name
+from whatwhere.data.formats._files import add_sizes, picture_name, split_name
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.formats._records import Record, Records
 from whatwhere.errors import UsageError
-from whatwhere.images import member, write_atomic
+from whatwhere.images import write_atomic
 
 _KEY = ("group", "split")
 """Columns that tell videos apart."""
@@ -60,7 +60,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
     for row, key in enumerate(images.select("group", "split").iter_rows()):
         videos.setdefault(key, []).append(row)
     places = [folder] if len(videos) == 1 else [folder / one for one in _folders(list(videos))]
-    names = [_name(path) for path in dataset.paths]
+    names = [picture_name(path) for path in dataset.paths]
     numbers: dict[int, int] = {}
     targets = [folder] * len(dataset)
     for place, rows in zip(places, videos.values(), strict=True):
@@ -111,11 +111,6 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
         )
         findings.append(Finding("lost-mask", message, dataset.source, "info", "kept"))
     return findings
-
-
-def _name(path: str) -> str:
-    inner = member(path)
-    return Path(path if inner is None else inner.name).name
 
 
 def _folders(videos: list[tuple[str | None, str | None]]) -> list[str]:

@@ -137,6 +137,12 @@ def relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
 
 
+def picture_name(path: str) -> str:
+    """The file name of a picture, also of one inside a file."""
+    inner = member(path)
+    return os.path.basename(path if inner is None else inner.name)  # noqa: PTH119
+
+
 _DRIVE = re.compile(r"^([A-Za-z]):")
 
 
@@ -156,9 +162,8 @@ def unique_names(paths: Sequence[str], key: Sequence[str] | None = None) -> list
     taken: set[tuple[str, str]] = set()
     names = []
     for row, path in enumerate(paths):
-        inner = member(path)
-        base = os.path.basename(path if inner is None else inner.name)  # noqa: PTH119
-        first, suffix = os.path.splitext(_DRIVE.sub(r"\1_", base))  # noqa: PTH122
+        base = _DRIVE.sub(r"\1_", picture_name(path))
+        first, suffix = os.path.splitext(base)  # noqa: PTH122
         folder = key[row] if key else ""
         stem, number = first, 1
         while (folder, stem.lower()) in taken:

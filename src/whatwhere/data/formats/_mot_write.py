@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,11 +13,13 @@ from numpy.typing import NDArray
 from whatwhere.data.dataset import Dataset
 from whatwhere.data.findings import Finding
 from whatwhere.data.formats._class_sets import names_text
+from whatwhere.data.formats._files import picture_name
 from whatwhere.data.formats._label_files import folder_name, number_text, shortest
 from whatwhere.data.formats._mot_parts import CLASSES
 from whatwhere.data.formats._pictures import Pictures
+from whatwhere.data.formats._records import own
 from whatwhere.data.tables import BOX
-from whatwhere.images import member, write_atomic
+from whatwhere.images import write_atomic
 
 
 def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
@@ -69,24 +70,24 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             continue
         lines: list[str] = []
         first = [at for row in rows for at in range(*dataset.rows_of(row))]
-        owns = {at: _own(labels["extra"][at]) for at in first if labels["extra"][at]}
+        owns = {at: own(labels["extra"][at], "mot") for at in first if labels["extra"][at]}
         plain = {dataset.names[labels["class_id"][at]] for at in first} <= {CLASSES[0]}
         world = plain and any("world" in one for one in owns.values())
         lost += 0 if world else sum("world" in one for one in owns.values())
         for row in sorted(rows, key=lambda row: frames[row]):
             for at in range(*dataset.rows_of(row)):
-                own = owns.get(at, {})
-                flag = "0" if labels["ignore"][at] else _number(own.get("flag"), "1")
-                tail = f"{numbers[labels['class_id'][at]]},{_number(own.get('visibility'), '1')}"
+                kept = owns.get(at, {})
+                flag = "0" if labels["ignore"][at] else _number(kept.get("flag"), "1")
+                tail = f"{numbers[labels['class_id'][at]]},{_number(kept.get('visibility'), '1')}"
                 if world:
-                    tail = ",".join(_world(own.get("world")))
-                box = _uncut(own.get("box"), boxes[at]) or texts[at]
+                    tail = ",".join(_world(kept.get("world")))
+                box = _uncut(kept.get("box"), boxes[at]) or texts[at]
                 lines.append(f"{frames[row]},{tracks[at]},{box},{flag},{tail}\n")
         write_atomic(folder / place / "gt" / "gt.txt", "".join(lines))
         write_atomic(folder / place / "gt" / "labels.txt", names)
         if own_names:
             write_atomic(folder / place / "gt" / "classes.txt", own_names)
-        rate = _own(extras[rows[0]] or "{}").get("rate")
+        rate = own(extras[rows[0]] or "{}", "mot").get("rate")
         info = _info(dataset, where[place], rows, frames, suffixes, pictures.how == "none", rate)
         write_atomic(folder / place / "seqinfo.ini", info)
     if lost:
@@ -96,8 +97,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
 
 
 def _suffix(path: str) -> str:
-    inner = member(path)
-    return Path(path if inner is None else inner.name).suffix
+    return Path(picture_name(path)).suffix
 
 
 def _sequences(dataset: Dataset) -> tuple[dict[str, str | None], dict[str, list[int]]]:
@@ -124,7 +124,7 @@ def _sequences(dataset: Dataset) -> tuple[dict[str, str | None], dict[str, list[
 
 def _frames(extras: Sequence[str | None]) -> list[int]:
     """Frame numbers that were kept, if they are good; else from 1."""
-    kept = [_own(extra).get("frame") for extra in extras]
+    kept = [own(extra, "mot").get("frame") for extra in extras]
     whole = all(isinstance(one, int) and 1 <= one < 10**9 for one in kept)
     if whole and len(set(kept)) == len(kept):
         return [int(one) for one in kept if one is not None]
@@ -178,15 +178,6 @@ def _uncut(kept: Any, box: NDArray[np.float32]) -> str | None:
     return ",".join(map(number_text, kept)) if same else None
 
 
-def _own(extra: str | None) -> dict[str, Any]:
-    try:
-        known = json.loads(extra) if extra else None
-    except (ValueError, RecursionError):
-        return {}
-    own = known.get("mot") if isinstance(known, dict) else None
-    return own if isinstance(own, dict) else {}
-
-
 def _number(value: Any, default: str) -> str:
     good = isinstance(value, int | float) and not isinstance(value, bool)
     return number_text(value) if good and np.isfinite(value) else default
@@ -223,8 +214,6 @@ def _info(
     if listed:
         lines += ["", "[Frames]"]
         for row in sorted(rows, key=lambda row: frames[row]):
-            inner = member(dataset.paths[row])
-            shown = Path(dataset.paths[row] if inner is None else inner.name).name
-            shown = re.sub(r"[\r\n]", " ", shown)
+            shown = re.sub(r"[\r\n]", " ", picture_name(dataset.paths[row]))
             lines.append(f"{frames[row]}={shown}")
     return "\n".join([*lines, ""])

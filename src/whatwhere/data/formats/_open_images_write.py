@@ -17,6 +17,7 @@ from whatwhere.data.findings import Finding
 from whatwhere.data.formats._files import add_sizes, unique_names
 from whatwhere.data.formats._label_files import folder_name, shortest
 from whatwhere.data.formats._pictures import Pictures
+from whatwhere.data.formats._records import own
 from whatwhere.data.tables import BOX
 from whatwhere.errors import UsageError
 from whatwhere.images import write_atomic
@@ -120,22 +121,13 @@ def _csv(rows: Any) -> str:
     return text.getvalue()
 
 
-def _own(extras: Sequence[str | None]) -> list[dict[str, Any]]:
-    """What this format kept in a JSON column."""
-    found = []
-    for extra in extras:
-        try:
-            known = json.loads(extra) if extra else {}
-        except (ValueError, RecursionError):
-            known = {}
-        own = known.get("open_images") if isinstance(known, dict) else None
-        found.append(own if isinstance(own, dict) else {})
-    return found
+def _owns(extras: Sequence[str | None]) -> list[dict[str, Any]]:
+    return [own(extra, "open_images") for extra in extras]
 
 
 def _list(images: pl.DataFrame, word: str) -> str:
     """The list of pictures, with the columns of the original that we know."""
-    turned = [one.get("Rotation") for one in _own(images["extra"].to_list())]
+    turned = [one.get("Rotation") for one in _owns(images["extra"].to_list())]
     rows = [
         (name, word, "", one if isinstance(one, int) and not isinstance(one, bool) else "")
         for name, one in zip(images["ImageID"], turned, strict=True)
@@ -155,7 +147,7 @@ def _confidence() -> pl.Expr:
 
 def _source(rows: pl.DataFrame, usual: dict[str, str]) -> pl.Series:
     """The word that was read, where it still means the source; else the usual one."""
-    own = [one.get("Source") for one in _own(rows["extra"].to_list())]
+    own = [one.get("Source") for one in _owns(rows["extra"].to_list())]
     words = [
         kept
         if isinstance(kept, str) and SOURCES.get(kept.strip().lower()) == source
@@ -173,7 +165,7 @@ def _boxes(rows: pl.DataFrame) -> str:
     parts = shortest(
         boxes.astype(np.float64) / scale, lambda one: (one * scale).astype(np.float32) == boxes
     )
-    own = _own(rows["extra"].to_list())
+    own = _owns(rows["extra"].to_list())
     inner = {
         name: [one[name] if one.get(name) in (1, -1) else 0 for one in own]
         for name in ("IsDepiction", "IsInside")

@@ -99,10 +99,11 @@ def parsed(text: str | None) -> Any:
 
 
 def own(text: str | None, name: str) -> dict[str, Any]:
-    """The part of an `extra` that belongs to the format."""
-    if not text:
+    """The part of an `extra` that belongs to the format; empty where it is no JSON object."""
+    try:
+        value = json.loads(text) if text else None
+    except (ValueError, RecursionError):
         return {}
-    value = json.loads(text)
     found = value.get(name) if isinstance(value, dict) else None
     return found if isinstance(found, dict) else {}
 

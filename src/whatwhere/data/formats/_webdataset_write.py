@@ -22,7 +22,7 @@ from whatwhere.data.formats._class_sets import (
     unlabelled,
     unreadable,
 )
-from whatwhere.data.formats._files import split_name, unique_names
+from whatwhere.data.formats._files import picture_name, split_name, unique_names
 from whatwhere.data.formats._label_json import image_columns, label_columns
 from whatwhere.data.formats._pictures import Pictures
 from whatwhere.data.tables import BOX
@@ -54,7 +54,7 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
             rows = _shard(folder / f"{stem}-{number:06d}.tar", rows, samples, pictures)
             number += 1
     write_atomic(folder / "classnames.txt", names_text(dataset.names))
-    renamed = sum(_base_name(path) != _file_name(path) for path in dataset.paths)
+    renamed = sum(picture_name(path) != _file_name(path) for path in dataset.paths)
     if renamed:
         message = f"{renamed} pictures got a name in which the only dot is before the ending"
         findings.append(Finding("renamed-image", message, dataset.source, "info", "renamed"))
@@ -123,15 +123,10 @@ class _Samples:
         return found
 
 
-def _base_name(path: str) -> str:
-    inner = member(path)
-    return os.path.basename(path if inner is None else inner.name)  # noqa: PTH119
-
-
 def _file_name(path: str) -> str:
     """A name in which the only dot is before the ending, as WebDataset needs it."""
     inner = member(path)
-    stem, suffix = os.path.splitext(_base_name(path))  # noqa: PTH122
+    stem, suffix = os.path.splitext(picture_name(path))  # noqa: PTH122
     if suffix.lower() not in IMAGE_SUFFIXES or (inner is not None and len(inner.shape) > 1):
         suffix = ".png" if inner is not None and inner.crop is None else suffix
     return re.sub(r"[.\r\n\\]", "_", stem) + suffix

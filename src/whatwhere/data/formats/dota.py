@@ -44,6 +44,7 @@ from whatwhere.data.formats._label_files import (
     words_of,
 )
 from whatwhere.data.formats._pictures import Pictures
+from whatwhere.data.formats._records import own
 from whatwhere.data.tables import BOX, LABEL_COLUMNS, table, tidy_boxes
 from whatwhere.errors import DataError
 from whatwhere.images import write_atomic
@@ -302,15 +303,12 @@ def write(dataset: Dataset, folder: Path, pictures: Pictures) -> list[Finding]:
 
 def _own(extra: str | None) -> dict[str, Any]:
     """What this format kept in a JSON column."""
-    try:
-        known = json.loads(extra) if extra else None
-    except ValueError:
-        return {}
-    own = known.get("dota") if isinstance(known, dict) else None
-    if not isinstance(own, dict):
-        return {}
     # A value with a line break would be read as something else.
-    return {key: one for key, one in own.items() if not re.search(r"[\r\n]", f"{key}{one}")}
+    return {
+        key: one
+        for key, one in own(extra, "dota").items()
+        if not re.search(r"[\r\n]", f"{key}{one}")
+    }
 
 
 def _corners(segmentation: str | None, box: Any) -> list[float] | None:
