@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from whatwhere.data import Dataset
 from whatwhere.images import write_image
 from whatwhere.train.config import TrainConfig
+from whatwhere.train.recipes import recipe
 from whatwhere.types import Task
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
@@ -134,4 +135,4 @@ def quick_config(task: Task, **changes: Any) -> TrainConfig:
         "batch": 4,
         "precision": "32-true",
     }
-    return replace(TrainConfig.for_task(task), **(plain | changes))
+    return replace(recipe(task), **(plain | changes))

@@ -10,7 +10,7 @@ import pytest
 from command_line import Run, sentence
 from train_data import TINY_RESNET, classes_folder
 from whatwhere.runtime import read_spec
-from whatwhere.train import TrainConfig
+from whatwhere.train.recipes import recipe
 from whatwhere.train.run import train_model
 
 
@@ -20,7 +20,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     data = classes_folder(folder / "data")
     config = replace(
-        TrainConfig.for_task("classify"),
+        recipe("classify"),
         backbone=TINY_RESNET,
         pretrained=False,
         size=32,

@@ -15,12 +15,13 @@ from docs_data import make_workshop
 from train_data import TINY, TINY_RESNET
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.loop import State
+from whatwhere.train.recipes import recipe
 from whatwhere.train.run import Run, train_model
 
 Fit = Callable[..., State]
 
 DETECTOR = replace(
-    TrainConfig.for_task("detect"),
+    recipe("detect"),
     backbone=TINY,
     pretrained=False,
     width_head=32,
@@ -30,7 +31,7 @@ DETECTOR = replace(
     precision="32-true",
 )
 CLASSIFIER = replace(
-    TrainConfig.for_task("classify"),
+    recipe("classify"),
     backbone=TINY_RESNET,
     pretrained=False,
     size=64,

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from train_data import COLOURS, grey
 from whatwhere.train.augment import Sample, affine, blank, crop, mirror, mosaic, place, recolour
-from whatwhere.train.config import TrainConfig
+from whatwhere.train.recipes import recipe
 
-CONFIG = TrainConfig.for_task("detect")
+CONFIG = recipe("detect")
 
 
 def sample(

@@ -59,11 +59,11 @@ def test_a_plan_fits_in_its_budget(
     data = read(workshop / "animals")
     config = complete(replace(classifier_config, epochs=0, budget=float(budget)), data)
     training, held = split_data(data, config)
-    net = build(config, 2)
+    net = build(config, ("a", "b"))
     samples = Samples(training, (64, 64), config)
     spec = SimpleNamespace(preprocess=SimpleNamespace(build=lambda: None))
     validation = Validation(held, spec, 0)  # type: ignore[arg-type]
-    module = Step(net, config).train()
+    module = Step(net).train()
 
     def slow(batch: Any) -> Any:
         clock.now += step

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from whatwhere.errors import UsageError
 from whatwhere.train.config import TrainConfig, parse_budget
+from whatwhere.train.recipes import recipe
 from whatwhere.types import TASKS, Task
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_config_json_and_back(task: Task) -> None:
-    config = replace(TrainConfig.for_task(task), seed=7, rate=1.5e-3, pretrained=False)
+    config = replace(recipe(task), seed=7, rate=1.5e-3, pretrained=False)
     text = json.dumps(config.to_dict() | {"data": "somewhere", "names": ["a"]})
     assert TrainConfig.from_dict(json.loads(text)) == config
 
@@ -25,6 +26,7 @@ def test_config_json_and_back(task: Task) -> None:
 # One changed value for each setting; a new setting must be put here.
 TEXTS: dict[str, tuple[str, Any]] = {
     "task": ("multilabel", "multilabel"),
+    "model": ("yolo", "yolo"),
     "backbone": ("resnet18", "resnet18"),
     "pretrained": ("false", False),
     "freeze": ("0", False),
@@ -57,7 +59,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
 def test_every_setting_can_be_given_as_text() -> None:
     # Height and width come together.
     assert set(TEXTS) | {"height", "width"} == {field.name for field in fields(TrainConfig)}
-    base = TrainConfig.for_task("detect")
+    base = recipe("detect")
     for name, (text, value) in TEXTS.items():
         changed = base.with_settings({name: text})
         found = getattr(changed, name)
@@ -81,17 +83,17 @@ def test_every_setting_can_be_given_as_text() -> None:
         ({"weight_decay": "inf"}, ("weight_decay", "finite")),
         ({"rate": "0"}, ("rate", "above 0")),
         ({"rate": "-1"}, ("rate", "above 0")),
-        ({"backbone_rate": "-1"}, ("backbone_rate", "negative")),
-        ({"weight_decay": "-1"}, ("weight_decay", "negative")),
+        ({"backbone_rate": "-1"}, ("backbone_rate", "at least 0")),
+        ({"weight_decay": "-1"}, ("weight_decay", "at least 0")),
         ({"clip": "0"}, ("clip", "above 0")),
         ({"batch": "0"}, ("batch", "at least 1")),
         ({"batch": "2.5"}, ("batch", "whole number", "2.5")),
         ({"workers": "0"}, ("workers", "at least 1")),
         ({"width_head": "0"}, ("width_head", "at least 1")),
-        ({"epochs": "-1"}, ("epochs", "negative")),
-        ({"cache": "-1"}, ("cache", "negative")),
-        ({"seed": "-1"}, ("seed", "negative")),
-        ({"seed": str(2**32)}, ("seed", "2**32")),
+        ({"epochs": "-1"}, ("epochs", "at least 0")),
+        ({"cache": "-1"}, ("cache", "at least 0")),
+        ({"seed": "-1"}, ("seed", "at least 0")),
+        ({"seed": str(2**32)}, ("seed", "below 4294967296")),
         ({"mosaic": "1.5"}, ("mosaic", "0..1")),
         ({"mosaic_until": "-0.1"}, ("mosaic_until", "0..1")),
         ({"flip": "2"}, ("flip", "0..1")),
@@ -100,8 +102,8 @@ def test_every_setting_can_be_given_as_text() -> None:
         ({"smoothing": "2"}, ("smoothing", "0..1")),
         ({"warmup": "1"}, ("warmup", "below 1")),
         ({"warmup": "-0.1"}, ("warmup", "at least 0")),
-        ({"validation": "0"}, ("validation", "between 0 and 1")),
-        ({"validation": "1"}, ("validation", "between 0 and 1")),
+        ({"validation": "0"}, ("validation", "above 0 and below 1")),
+        ({"validation": "1"}, ("validation", "above 0 and below 1")),
         ({"zoom": "0.5"}, ("zoom", "1..10")),
         ({"zoom": "1e30"}, ("zoom", "1..10")),
         ({"precision": "16"}, ("precision", "bf16-mixed")),
@@ -118,7 +120,7 @@ def test_every_setting_can_be_given_as_text() -> None:
 )
 def test_settings_that_are_refused(settings: dict[str, str], words: tuple[str, ...]) -> None:
     with pytest.raises(UsageError) as caught:
-        TrainConfig.for_task("detect").with_settings(settings)
+        recipe("detect").with_settings(settings)
     message = str(caught.value)
     assert "\n" not in message
     for word in words:
@@ -126,7 +128,7 @@ def test_settings_that_are_refused(settings: dict[str, str], words: tuple[str, .
 
 
 def test_a_classifier_may_have_any_size() -> None:
-    assert TrainConfig.for_task("classify").with_settings({"size": "50"}).size == 50
+    assert recipe("classify").with_settings({"size": "50"}).size == 50
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from whatwhere.train.export import (
     with_spec,
 )
 from whatwhere.train.network import build
+from whatwhere.train.recipes import recipe
 from whatwhere.train.run import Run, export_run, train_model
 from whatwhere.types import Task
 
@@ -172,8 +173,8 @@ def test_half_precision_halves_the_file(detector: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize("half", [False, True])
 def test_the_default_detector_exports(half: bool) -> None:
     """Frozen and folded layers, depthwise convolutions, and an input that is not square."""
-    config = replace(TrainConfig.for_task("detect"), width_head=32)
-    net = build(config, 2)
+    config = replace(recipe("detect"), width_head=32)
+    net = build(config, ("a", "b"))
     file, worst = checked_file(net, spec(), pictures(), half=half)
     assert worst["boxes"] <= BOX_TOLERANCE
     assert worst["scores"] <= SCORE_TOLERANCE
@@ -210,7 +211,7 @@ def test_a_file_that_differs_is_never_written(
 
 def test_a_network_that_differs_is_seen(classifier: Run) -> None:
     config = TrainConfig.from_dict(read_spec(classifier.model).reference)
-    other = build(config, 2).eval()
+    other = build(config, ("a", "b")).eval()
     worst = parity(other, classifier.model.read_bytes(), pictures())
     assert worst["scores"] > SCORE_TOLERANCE
 
@@ -242,8 +243,8 @@ def test_a_network_that_cannot_be_translated_is_a_sentence() -> None:
 
 
 def test_torch_outputs_are_float32_and_without_gradient() -> None:
-    config = replace(TrainConfig.for_task("classify"), backbone="test_resnet", pretrained=False)
-    net = build(config, 2).train()
+    config = replace(recipe("classify"), backbone="test_resnet", pretrained=False)
+    net = build(config, ("a", "b")).train()
     answer = torch_outputs(net, np.zeros((2, 32, 32, 3), np.uint8))
     assert answer["logits"].dtype == np.float32
     assert answer["logits"].shape == (2, 2)
@@ -269,14 +270,14 @@ def test_fifty_real_pictures(shared: Path, tmp_path: Path) -> None:
             ]
         )
     )
-    config = replace(TrainConfig.for_task("detect"), epochs=3, batch=8, size=320)
+    config = replace(recipe("detect"), epochs=3, batch=8, size=320)
     run = train_model(small, config, tmp_path / "run")
     paths = data.split_named("test").paths[:50]
     assert len(paths) == 50
     from whatwhere.train.checkpoint import load_tensors
     from whatwhere.train.loop import WEIGHTS
 
-    net = build(TrainConfig.from_dict(read_spec(run.model).reference), len(data.names))
+    net = build(TrainConfig.from_dict(read_spec(run.model).reference), tuple(data.names))
     net.load_state_dict(load_tensors(run.folder / WEIGHTS)[0])
     net.float().eval()
     worst = parity(net, run.model.read_bytes(), [read_image(path) for path in paths])

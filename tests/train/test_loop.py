@@ -15,6 +15,7 @@ from whatwhere.errors import TrainError, UsageError
 from whatwhere.train.checkpoint import load_tensors, save_tensors
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.loop import CHECKPOINT, WEIGHTS, State
+from whatwhere.train.recipes import recipe
 from whatwhere.train.run import Run, train_model
 from whatwhere.train.schedule import Plan
 
@@ -46,7 +47,7 @@ def test_equal_seeds_give_equal_runs(
 
 def test_every_task_and_precision(fit: Fit, workshop: Path, tmp_path: Path) -> None:
     for task, data in (("multilabel", "shelves"), ("multilabel", "animals")):
-        config = TrainConfig.for_task(task).with_settings(  # type: ignore[arg-type]
+        config = recipe(task).with_settings(  # type: ignore[arg-type]
             {
                 "backbone": "test_resnet",
                 "pretrained": "false",
@@ -80,7 +81,7 @@ def test_a_state_goes_through_json() -> None:
 def test_a_short_fine_tuning_learns(fit: Fit, tmp_path: Path) -> None:
     """Eighteen steps: a last layer that starts wide or a short warm-up lets the features die."""
     data = classes_folder(tmp_path / "data", {"red": 8, "green": 8, "blue": 8})
-    config = TrainConfig.for_task("classify").with_settings(
+    config = recipe("classify").with_settings(
         {"size": "64", "epochs": "6", "batch": "8", "seed": "1", "precision": "32-true"}
     )
     state = fit(data, config, tmp_path / "run")

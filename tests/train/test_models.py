@@ -26,11 +26,13 @@ from whatwhere.train.models.backbone import (
 )
 from whatwhere.train.models.classifier import Classifier
 from whatwhere.train.models.yolo import BINS, Yolo
-from whatwhere.train.network import Step, build, family, parameter_groups
+from whatwhere.train.network import Step, architecture, build, parameter_groups
+from whatwhere.train.recipes import recipe
 from whatwhere.train.samples import Samples
 from whatwhere.types import Task
 
 DEFAULT = "tf_efficientnet_lite0"
+NAMES = tuple(f"class {i}" for i in range(10))
 
 
 def settings(task: Task, backbone: str = TINY, **changes: object) -> TrainConfig:
@@ -41,7 +43,7 @@ def settings(task: Task, backbone: str = TINY, **changes: object) -> TrainConfig
         "batch": 4,
         "workers": 1,
     }
-    return replace(TrainConfig.for_task(task), **{**plain, **changes})  # type: ignore[arg-type]
+    return replace(recipe(task), **{**plain, **changes})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def noise(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("backbone", [DEFAULT, TINY, TINY_RESNET])
 @pytest.mark.parametrize("size", [(32, 32), (64, 96), (160, 32)])
 def test_a_detector_answers_at_any_multiple_of_32(backbone: str, size: tuple[int, int]) -> None:
-    net = build(settings("detect", backbone), 3).eval()
+    net = build(settings("detect", backbone), NAMES[:3]).eval()
     with torch.no_grad():
         answer = net(noise(2, *size, 3))
     cells = sum((size[0] // stride) * (size[1] // stride) for stride in (8, 16, 32))
@@ -80,7 +82,7 @@ def test_a_detector_answers_at_any_multiple_of_32(backbone: str, size: tuple[int
 @pytest.mark.parametrize("backbone", [DEFAULT, TINY, TINY_RESNET])
 @pytest.mark.parametrize("size", [(32, 32), (50, 71)])
 def test_a_classifier_answers_at_any_size(backbone: str, size: tuple[int, int]) -> None:
-    net = build(settings("classify", backbone), 5).eval()
+    net = build(settings("classify", backbone), NAMES[:5]).eval()
     with torch.no_grad():
         answer = net(noise(3, *size, 3))
     assert set(answer) == {"logits"}
@@ -91,7 +93,7 @@ def test_a_classifier_answers_at_any_size(backbone: str, size: tuple[int, int]) 
 @pytest.mark.parametrize("count", [1, 7])
 @pytest.mark.parametrize("task", ["classify", "multilabel", "detect"])
 def test_the_number_of_classes_is_free(task: Task, count: int) -> None:
-    net = build(settings(task), count).eval()
+    net = build(settings(task), NAMES[:count]).eval()
     answer = net(noise(1, 64, 64, 3))
     assert answer["scores" if task == "detect" else "logits"].shape[-1] == count
 
@@ -109,8 +111,8 @@ def test_the_number_of_classes_is_free(task: Task, count: int) -> None:
 def test_the_loss_falls(task: Task, backbone: str, boxes: Dataset, classes: Dataset) -> None:
     data = {"detect": boxes, "classify": classes, "multilabel": boxes.as_multilabel()}[task]
     config = settings(task, backbone, mosaic=0.0, colour=0.0, zoom=1.0, flip=0.0)
-    net = build(config, len(data.names))
-    step = Step(net, config).train()
+    net = build(config, tuple(data.names))
+    step = Step(net).train()
     optimizer = torch.optim.AdamW(parameter_groups(net, config))
     for group in optimizer.param_groups:
         group["lr"] = 2e-3 * group["share"]
@@ -128,9 +130,9 @@ def test_the_loss_falls(task: Task, backbone: str, boxes: Dataset, classes: Data
 
 def test_a_batch_of_empty_pictures_teaches_the_background(boxes: Dataset) -> None:
     config = settings("detect")
-    net = build(config, 3)
+    net = build(config, NAMES[:3])
     batch = Samples(boxes, (64, 96), config).batch(np.array([0, 0]), 0, 0, False)
-    loss, parts = Step(net, config).train()(batch)
+    loss, parts = Step(net).train()(batch)
     loss.backward()
     assert parts["box_loss"] == parts["side_loss"] == 0
     assert torch.isfinite(loss)
@@ -140,7 +142,7 @@ def test_a_batch_of_empty_pictures_teaches_the_background(boxes: Dataset) -> Non
 
 def test_equal_seeds_build_equal_networks() -> None:
     for task in ("detect", "classify"):
-        one, two, other = (build(settings(task, seed=seed), 3) for seed in (0, 0, 1))
+        one, two, other = (build(settings(task, seed=seed), 3) for seed in (0, 0, NAMES[:1]))
         assert all(
             torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True)
         )
@@ -152,15 +154,15 @@ def test_equal_seeds_build_equal_networks() -> None:
 @pytest.mark.parametrize("backbone", [DEFAULT, TINY, TINY_RESNET, "test_vit"])
 def test_a_classifier_starts_undecided(backbone: str) -> None:
     """All classes equally likely, whatever the picture: the first loss is log C."""
-    net = build(settings("classify", backbone, height=64, width=64), 3).eval()
+    net = build(settings("classify", backbone, height=64, width=64), NAMES[:3]).eval()
     with torch.no_grad():
         shares = net(noise(4, 64, 64, 3))["logits"].softmax(-1)
     assert (shares - 1 / 3).abs().max() < 0.25
 
 
 def test_family_names() -> None:
-    assert family(settings("detect", DEFAULT)) == f"yolo:{DEFAULT}"
-    assert family(settings("multilabel", TINY)) == f"classifier:{TINY}"
+    assert architecture(settings("detect", DEFAULT)) == f"yolo-s:{DEFAULT}"
+    assert architecture(settings("multilabel", TINY)) == f"classifier:{TINY}"
 
 
 def _stir(net: nn.Module) -> None:
@@ -212,7 +214,7 @@ def test_folding_norms_changes_nothing(backbone: str, levels: tuple[int, ...]) -
 
 def test_folded_norms_stay_in_training_and_pass_gradients() -> None:
     config = settings("classify", DEFAULT)
-    net = build(config, 3)
+    net = build(config, NAMES[:3])
     assert isinstance(net, Classifier)
     frozen = {
         name: value.clone() for name, value in net.state_dict().items() if "scale" in name
@@ -240,7 +242,7 @@ def test_freezing_ends_at_stride_4() -> None:
 
 
 def test_a_random_backbone_is_not_frozen() -> None:
-    net = build(settings("detect", TINY), 2)
+    net = build(settings("detect", TINY), NAMES[:2])
     assert all(p.requires_grad for p in net.parameters())
     assert not any(isinstance(module, ConvScale) for module in net.modules())
 
@@ -276,7 +278,7 @@ def test_a_detector_has_the_weights_of_the_shipped_classifier() -> None:
 def test_groups_of_parameters() -> None:
     for task, backbone in (("classify", DEFAULT), ("detect", DEFAULT), ("classify", TINY)):
         config = settings(task, backbone, backbone_rate=0.125)  # type: ignore[arg-type]
-        net = build(config, 3)
+        net = build(config, NAMES[:3])
         groups = parameter_groups(net, config)
         counted = [id(p) for group in groups for p in group["params"]]
         expected = [id(p) for p in net.parameters() if p.requires_grad]
@@ -308,7 +310,7 @@ def test_the_scaling_of_pixels_is_timms() -> None:
 )
 def test_backbones_that_will_not_do(task: Task, backbone: str, words: tuple[str, ...]) -> None:
     with pytest.raises(TrainError) as caught:
-        build(settings(task, backbone), 3)
+        build(settings(task, backbone), NAMES[:3])
     for word in words:
         assert word in str(caught.value)
 
@@ -319,12 +321,12 @@ def test_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(TrainError, match="pretrained=false"):
-        build(settings("classify", TINY_RESNET, pretrained=True), 3)
+        build(settings("classify", TINY_RESNET, pretrained=True), NAMES[:3])
 
 
 def test_a_backbone_with_four_levels_makes_a_detector() -> None:
     """ConvNeXt has no level of stride 2, so its levels have other numbers."""
-    net = build(settings("detect", "test_convnext"), 2).eval()
+    net = build(settings("detect", "test_convnext"), NAMES[:2]).eval()
     assert isinstance(net, Yolo)
     assert net.strides == (8, 16, 32)
     assert net(noise(1, 64, 64, 3))["boxes"].shape == (1, 84, 4)
@@ -332,7 +334,7 @@ def test_a_backbone_with_four_levels_makes_a_detector() -> None:
 
 def test_a_transformer_is_built_for_the_size_of_the_input() -> None:
     config = settings("classify", "test_vit", height=96, width=64)
-    net = build(config, 3).eval()
+    net = build(config, NAMES[:3]).eval()
     assert net(noise(2, 96, 64, 3))["logits"].shape == (2, 3)
     made = create_backbone("test_vit", pretrained=False, size=(96, 64), num_classes=3)
     freeze_early(made.net, probe=made.probe)

@@ -21,6 +21,7 @@ from whatwhere.train.prepare import (
     split_data,
     unused_pictures,
 )
+from whatwhere.train.recipes import recipe
 
 Fit = Callable[..., State]
 
@@ -114,7 +115,7 @@ def sized(*sizes: tuple[int | None, int | None]) -> Dataset:
 def test_a_detector_takes_the_shape_of_its_pictures(
     sizes: list[tuple[int | None, int | None]], size: int, expected: tuple[int, int]
 ) -> None:
-    chosen = choose_size(replace(TrainConfig.for_task("detect"), size=size), sized(*sizes))
+    chosen = choose_size(replace(recipe("detect"), size=size), sized(*sizes))
     assert chosen == expected
     assert all(side % 32 == 0 for side in chosen)
 
@@ -133,7 +134,7 @@ def test_a_detector_takes_the_shape_of_its_pictures(
 def test_a_classifier_takes_a_square(
     sizes: list[tuple[int | None, int | None]], size: int, expected: int
 ) -> None:
-    chosen = choose_size(replace(TrainConfig.for_task("classify"), size=size), sized(*sizes))
+    chosen = choose_size(replace(recipe("classify"), size=size), sized(*sizes))
     assert chosen == (expected, expected)
 
 

@@ -25,8 +25,8 @@ from train_data import (
 from whatwhere.data import Dataset, read
 from whatwhere.errors import TrainError, UsageError
 from whatwhere.runtime import load, read_spec
-from whatwhere.train.config import TrainConfig
 from whatwhere.train.loop import State
+from whatwhere.train.recipes import recipe
 from whatwhere.train.run import Run, export_run, resume_run, train_model
 
 Fit = Callable[..., State]
@@ -236,6 +236,6 @@ def test_the_call_from_python(workshop: Path, tmp_path: Path, fit: Fit) -> None:
     values = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
     expected = {"batch": 3, "seed": 5, "flip": 0.0, "pretrained": False, "height": 32, "epochs": 1}
     assert {name: values[name] for name in expected} == expected
-    assert values["rate"] == TrainConfig.for_task("classify").rate
+    assert values["rate"] == recipe("classify").rate
     with pytest.raises(UsageError, match="epochs or a budget"):
         ww.train(workshop / "animals", epochs=1, budget="1m")  # type: ignore[operator]

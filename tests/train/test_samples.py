@@ -17,17 +17,18 @@ from whatwhere.errors import TrainError
 from whatwhere.images import read_image
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.network import Step
+from whatwhere.train.recipes import recipe
 from whatwhere.train.samples import NO_CLASS, Batch, Pictures, Samples
 
 SIZE = (64, 96)
 
 
 def detector(**changes: object) -> TrainConfig:
-    return replace(TrainConfig.for_task("detect"), **{"batch": 4, **changes})  # type: ignore[arg-type]
+    return replace(recipe("detect"), **{"batch": 4, **changes})  # type: ignore[arg-type]
 
 
 def classifier(**changes: object) -> TrainConfig:
-    return replace(TrainConfig.for_task("classify"), **{"batch": 4, **changes})  # type: ignore[arg-type]
+    return replace(recipe("classify"), **{"batch": 4, **changes})  # type: ignore[arg-type]
 
 
 def plain(**changes: object) -> TrainConfig:
@@ -179,7 +180,7 @@ def _multilabel(folder: Path) -> Dataset:
 
 
 def test_multilabel_targets(tmp_path: Path) -> None:
-    config = replace(TrainConfig.for_task("multilabel"), batch=4)
+    config = replace(recipe("multilabel"), batch=4)
     batch = Samples(_multilabel(tmp_path), (32, 32), config).batch(np.arange(4), 0, 0, False)
     assert batch.present is not None
     assert batch.known is not None

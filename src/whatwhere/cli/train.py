@@ -27,6 +27,9 @@ def train(
         str | None,
         typer.Option(help="classify, multilabel or detect; read off the labels if left out."),
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Family and size, such as yolo-s; see docs/train.md.")
+    ] = None,
     budget: Annotated[
         str | None, typer.Option(help="Time for everything, such as 10m; the default is 10m.")
     ] = None,
@@ -64,6 +67,7 @@ def train(
     if resume is not None:
         given = {
             "--task": task,
+            "--model": model,
             "--budget": budget,
             "--epochs": epochs,
             "--backbone": backbone,
@@ -97,6 +101,7 @@ def train(
             run = train_api.train(
                 dataset,
                 task,
+                model=model,
                 budget=budget,
                 epochs=epochs,
                 backbone=backbone,

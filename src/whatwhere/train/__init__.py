@@ -14,16 +14,18 @@ from typing import Any
 from whatwhere.data import Dataset, read
 from whatwhere.train.config import TrainConfig, parse_budget
 from whatwhere.train.loop import Listener
+from whatwhere.train.recipes import recipe
 from whatwhere.train.run import Run, export_run, resume_run, train_model
 from whatwhere.types import Task
 
-__all__ = ["Listener", "Run", "TrainConfig", "export_run", "resume_run", "train"]
+__all__ = ["Listener", "Run", "TrainConfig", "export_run", "recipe", "resume_run", "train"]
 
 
 def train(
     data: Dataset | str | os.PathLike[str],
     task: Task | None = None,
     *,
+    model: str | None = None,
     budget: str | float | None = None,
     epochs: int | None = None,
     backbone: str | None = None,
@@ -41,6 +43,7 @@ def train(
     Args:
         data: a data set, or the path of one.
         task: "classify", "multilabel" or "detect"; read off the labels if None.
+        model: family and size of the network, such as "yolo-s"; the task's usual one if None.
         budget: wall-clock time for everything, such as "10m"; the number of epochs is
             planned to fit. Ten minutes if neither budget nor epochs is given.
         epochs: passes over the data, in place of a budget.
@@ -60,7 +63,7 @@ def train(
         TrainError: it cannot be trained on, or training failed.
     """
     whole = data if isinstance(data, Dataset) else read(data, format)
-    config = TrainConfig.for_task(task or whole.task)
+    config = recipe(task or whole.task, model or "")
     given: dict[str, Any] = {
         "epochs": epochs,
         "backbone": backbone,

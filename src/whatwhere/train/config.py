@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -14,126 +15,112 @@ from whatwhere.types import TASKS, Task
 DEFAULT_BUDGET = "10m"
 
 
+def _setting(
+    default: Any,
+    about: str,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field with its meaning and its range, both for people and for the check."""
+    limits = {"least": least, "most": most, "above": above, "below": below}
+    return dataclasses.field(
+        default=default, metadata={"about": about, "choices": choices, "limits": limits}
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Settings of a run; each can be given as `--set name=value`.
 
-    Args:
-        task: what is trained: "classify", "multilabel" or "detect".
-        backbone: timm name.
-        pretrained: start from ImageNet weights.
-        freeze: freeze the early layers and all batch norms of a pretrained backbone.
-        height, width: model input in pixels; 0 to choose from the data.
-        size: longer side in pixels when height and width are 0; 0 for the task's default.
-        width_head: channels of a detector's pyramid and head.
-        epochs: passes over the data; 0 to plan them from `budget`.
-        budget: wall-clock seconds for everything, reading and export included; 0 for none.
-        batch: pictures a step.
-        rate: peak learning rate of new layers.
-        backbone_rate: of the pretrained backbone, as a share of `rate`.
-        weight_decay: of AdamW, on convolution and linear weights only.
-        warmup: share of all steps in which the rate rises; in short runs 50 steps, up to 0.3
-            of all. 0 for none.
-        smoothing: label smoothing of "classify".
-        clip: largest norm of the gradient.
-        mosaic: chance that a detector's sample is made of four pictures.
-        mosaic_until: share of training after which mosaics stop.
-        flip, vertical_flip: chance of mirroring.
-        zoom: largest enlargement in augmentation; its inverse is the smallest.
-        colour: strength of brightness, contrast and saturation changes, 0..1.
-        validation: share of the training pictures held out if the data has no such split.
-        seed: of every random choice.
-        precision: "auto", "32-true" or "bf16-mixed".
-        device: "auto", "cpu" or "cuda".
-        workers: threads that read and augment.
-        cache: megabytes of decoded training pictures kept in memory.
+    The meaning and the range of each stand beside it; `whatwhere.train.recipes.recipe` gives
+    the values that suit a model.
+
+    Raises:
+        UsageError: a value is out of its range, or two of them contradict each other.
     """
 
-    task: Task = "classify"
-    backbone: str = "tf_efficientnet_lite0"
-    pretrained: bool = True
-    freeze: bool = True
-    height: int = 0
-    width: int = 0
-    size: int = 0
-    width_head: int = 96
-    epochs: int = 0
-    budget: float = 0.0
-    batch: int = 16
-    rate: float = 2e-3
-    backbone_rate: float = 0.25
-    weight_decay: float = 0.02
-    warmup: float = 0.05
-    smoothing: float = 0.05
-    clip: float = 10.0
-    mosaic: float = 0.5
-    mosaic_until: float = 0.8
-    flip: float = 0.5
-    vertical_flip: float = 0.0
-    zoom: float = 1.5
-    colour: float = 0.4
-    validation: float = 0.1
-    seed: int = 0
-    precision: str = "auto"
-    device: str = "auto"
-    workers: int = 2
-    cache: int = 4096
+    task: Task = _setting("classify", "what is trained", choices=TASKS)
+    model: str = _setting("", "family and size of the network, such as yolo-s; '' by the task")
+    backbone: str = _setting("tf_efficientnet_lite0", "timm name of the network's body")
+    pretrained: bool = _setting(True, "start from ImageNet weights")
+    freeze: bool = _setting(
+        True, "freeze the early layers and all batch norms of a pretrained backbone"
+    )
+    height: int = _setting(0, "of the model's input in pixels; 0 to choose from the data", least=0)
+    width: int = _setting(0, "of the model's input in pixels; 0 to choose from the data", least=0)
+    size: int = _setting(
+        0, "longer side in pixels without height and width; 0 for the task's default", least=0
+    )
+    width_head: int = _setting(96, "channels of a detector's pyramid and head", least=1)
+    epochs: int = _setting(0, "passes over the data; 0 to plan them from the budget", least=0)
+    budget: float = _setting(
+        0.0,
+        "wall-clock seconds for everything, reading and export included; 0 for none",
+        least=0,
+    )
+    batch: int = _setting(16, "pictures a step", least=1)
+    rate: float = _setting(2e-3, "peak learning rate of new layers", above=0)
+    backbone_rate: float = _setting(
+        0.25, "of the pretrained backbone, as a share of the rate", least=0
+    )
+    weight_decay: float = _setting(0.02, "of AdamW, on convolution and linear weights", least=0)
+    warmup: float = _setting(
+        0.05,
+        "share of all steps in which the rate rises; in short runs 50 steps, up to 0.3 of all;"
+        " 0 for none",
+        least=0,
+        below=1,
+    )
+    smoothing: float = _setting(0.05, "label smoothing of classify", least=0, most=1)
+    clip: float = _setting(10.0, "largest norm of the gradient", above=0)
+    mosaic: float = _setting(
+        0.5, "chance that a detector's sample is made of four pictures", least=0, most=1
+    )
+    mosaic_until: float = _setting(
+        0.8, "share of training after which mosaics and mixing stop", least=0, most=1
+    )
+    flip: float = _setting(0.5, "chance of mirroring sideways", least=0, most=1)
+    vertical_flip: float = _setting(0.0, "chance of mirroring upside down", least=0, most=1)
+    zoom: float = _setting(
+        1.5, "largest enlargement in augmentation; its inverse is the smallest", least=1, most=10
+    )
+    colour: float = _setting(
+        0.4, "strength of brightness, contrast and saturation changes", least=0, most=1
+    )
+    validation: float = _setting(
+        0.1,
+        "share of the training pictures held out if the data has no such split",
+        above=0,
+        below=1,
+    )
+    seed: int = _setting(0, "of every random choice", least=0, below=2**32)
+    precision: str = _setting(
+        "auto", "of the computation", choices=("auto", "32-true", "bf16-mixed", "16-mixed")
+    )
+    device: str = _setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
+    workers: int = _setting(2, "threads that read and augment", least=1)
+    cache: int = _setting(4096, "megabytes of decoded training pictures kept", least=0)
 
     def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise UsageError(f"unknown task {self.task!r}: use one of {', '.join(TASKS)}")
-        for name, value in asdict(self).items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise UsageError(f"{name} must be a finite number, not {value}")
-        for name in ("batch", "workers", "width_head"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}")
-        whole = ("height", "width", "size", "epochs", "budget", "cache", "seed")
-        for name in (*whole, "backbone_rate", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"{name} must not be negative, but is {getattr(self, name)}")
-        for name in ("mosaic", "mosaic_until", "flip", "vertical_flip", "colour", "smoothing"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UsageError(f"{name} must be in 0..1, not {getattr(self, name)}")
-        if not 0 < self.validation < 1:
-            raise UsageError(f"validation must be between 0 and 1, not {self.validation}")
-        if not 1 <= self.zoom <= 10:
-            raise UsageError(f"zoom must be in 1..10, not {self.zoom}")
-        if not 0 <= self.warmup < 1:
-            raise UsageError(f"warmup must be at least 0 and below 1, not {self.warmup}")
-        for name in ("rate", "clip"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
-        if self.seed >= 2**32:
-            raise UsageError(f"seed must be below 2**32, not {self.seed}")
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name), field.metadata)
         if self.epochs and self.budget:
             raise UsageError("give either epochs or a budget, not both: each decides the length")
         if bool(self.height) != bool(self.width):
             raise UsageError("give both height and width, or neither and a size")
         for name in ("height", "width", "size"):
-            if 0 < getattr(self, name) < 32:
-                raise UsageError(f"{name} must be at least 32, not {getattr(self, name)}")
-        if self.precision not in ("auto", "32-true", "bf16-mixed"):
-            raise UsageError(
-                f"unknown precision {self.precision!r}: use auto, 32-true or bf16-mixed"
-            )
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise UsageError(f"unknown device {self.device!r}: use auto, cpu or cuda")
-        if self.task == "detect":
-            for name in ("height", "width", "size"):
-                value = getattr(self, name)
-                if value % 32:
-                    raise UsageError(
-                        f"{name} must be a multiple of 32 for a detector, not {value}:"
-                        f" use {max(32, round(value / 32) * 32)}"
-                    )
-
-    @classmethod
-    def for_task(cls, task: Task) -> Self:
-        """The recipe of a task."""
-        if task == "detect":
-            return cls(task=task)
-        return cls(task=task, batch=64, rate=3e-3, backbone_rate=0.3, colour=0.3, zoom=1.6)
+            value = getattr(self, name)
+            if 0 < value < 32:
+                raise UsageError(f"{name} must be at least 32, not {value}")
+            if self.task == "detect" and value % 32:
+                raise UsageError(
+                    f"{name} must be a multiple of 32 for a detector, not {value}:"
+                    f" use {max(32, round(value / 32) * 32)}"
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for `config.json`."""
@@ -158,6 +145,36 @@ class TrainConfig:
                 raise UsageError(f"unknown setting {name!r}: use one of {', '.join(sorted(kinds))}")
             values[name] = _parse(name, text, kinds[name])
         return replace(self, **values)
+
+
+def _check(name: str, value: Any, about: Mapping[str, Any]) -> None:
+    choices = about["choices"]
+    if choices and value not in choices:
+        raise UsageError(f"unknown {name} {value!r}: use one of {', '.join(choices)}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number, not {value}")
+    limits = about["limits"]
+    least, most, above, below = (limits[key] for key in ("least", "most", "above", "below"))
+    fits = (
+        (least is None or value >= least)
+        and (most is None or value <= most)
+        and (above is None or value > above)
+        and (below is None or value < below)
+    )
+    if not fits:
+        raise UsageError(f"{name} must be {_range(least, most, above, below)}, not {value}")
+
+
+def _range(
+    least: float | None, most: float | None, above: float | None, below: float | None
+) -> str:
+    if least is not None and most is not None:
+        return f"in {least:g}..{most:g}"
+    low = f"at least {least:g}" if least is not None else ""
+    low = f"above {above:g}" if above is not None else low
+    high = f"below {below:.10g}" if below is not None else ""
+    high = f"at most {most:g}" if most is not None else high
+    return " and ".join(part for part in (low, high) if part)
 
 
 def _parse(name: str, text: str, kind: type) -> Any:

@@ -27,6 +27,7 @@ from whatwhere.train.checkpoint import (
     unpack,
 )
 from whatwhere.train.config import TrainConfig
+from whatwhere.train.models import Network
 from whatwhere.train.network import Step, parameter_groups
 from whatwhere.train.samples import Samples
 from whatwhere.train.schedule import Average, Plan, learning_rate, warmup_share
@@ -103,7 +104,7 @@ class State:
 
 
 def fit(
-    net: nn.Module,
+    net: Network,
     samples: Samples,
     validation: Validation,
     config: TrainConfig,
@@ -133,7 +134,7 @@ def fit(
         TrainError: the loss is not a number, or the checkpoint is damaged or of another run.
     """
     average = Average(net)
-    module = Step(net, config).train()
+    module = Step(net).train()
     optimizer = torch.optim.AdamW(parameter_groups(net, config), lr=config.rate)
     step_module, optimizer = fabric.setup(module, optimizer)
     if resume:
@@ -205,7 +206,7 @@ def fit(
 
 def _plan(
     step_module: Any,
-    net: nn.Module,
+    net: Network,
     samples: Samples,
     validation: Validation,
     config: TrainConfig,

@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from whatwhere.data import Dataset, read
 from whatwhere.errors import TrainError
 from whatwhere.evaluation import evaluate
@@ -24,7 +22,8 @@ from whatwhere.train.checkpoint import load_tensors
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.export import checked_file, with_spec
 from whatwhere.train.loop import CHECKPOINT, METRICS, WEIGHTS, Listener, State, fit
-from whatwhere.train.network import build, family
+from whatwhere.train.models import Network
+from whatwhere.train.network import architecture, build, family_of
 from whatwhere.train.prepare import (
     CONFIG,
     as_task,
@@ -125,7 +124,7 @@ def train_model(
         f"{config.task}: {len(training)} pictures to train on, {len(validation_data)} to"
         f" validate, {len(whole.names)} classes, input {size[0]}x{size[1]}, {config.precision}"
     )
-    net = build(config, len(whole.names))
+    net = build(config, tuple(whole.names))
     spec = make_spec(config, whole, net, summary, target.name)
     fabric = make_fabric(config)
     samples = Samples(training, size, config)
@@ -187,7 +186,7 @@ def resume_run(
 
 
 def finish(
-    net: nn.Module,
+    net: Network,
     spec: ModelSpec,
     state: State,
     folder: Path,
@@ -262,7 +261,7 @@ def export_run(
     training, validation = split_data(as_task(whole, config.task), config)
     summary = _summary(whole, training)
     check_same_data(target, values, describe_data(whole, training, validation, summary))
-    net = build(config, len(whole.names))
+    net = build(config, tuple(whole.names))
     _, about = load_tensors(target / CHECKPOINT)
     state = State.from_dict(about["state"])
     if (target / MODEL).is_file():
@@ -275,22 +274,29 @@ def export_run(
 
 
 def make_spec(
-    config: TrainConfig, data: Dataset, net: Any, summary: DataSummary, name: str
+    config: TrainConfig, data: Dataset, net: Network, summary: DataSummary, name: str
 ) -> ModelSpec:
     """The spec of the model in the making."""
     if config.task == "detect":
         preprocess = PreprocessSpec(size=(config.height, config.width), fit="letterbox")
     else:
         preprocess = PreprocessSpec(size=(config.height, config.width), fit="crop", crop=0.95)
+    thresholds = {"classify": 0.0, "multilabel": 0.5, "detect": 0.35}
     return ModelSpec(
         name=name,
         task=config.task,
         names=tuple(data.names),
+        label_names=net.label_names,
+        label_task=net.label_task,
         preprocess=preprocess,
         postprocess=PostprocessSpec(
-            score_threshold={"classify": 0.0, "multilabel": 0.5, "detect": 0.35}[config.task]
+            **{
+                "score_threshold": thresholds[config.task],
+                "end_to_end": net.end_to_end,
+                **family_of(config).postprocess,
+            }
         ),
-        architecture=family(config),
+        architecture=architecture(config),
         source=f"trained by whatwhere from {net.source}",
         license=net.license,
         data=summary,

@@ -8,21 +8,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from whatwhere.data import Dataset
 from whatwhere.errors import ImageError, TrainError
 from whatwhere.images import read_image
 from whatwhere.train.augment import Sample, affine, crop, mirror, mosaic, recolour
+from whatwhere.train.batch import NO_CLASS, Batch, BoxTargets
 from whatwhere.train.config import TrainConfig
-from whatwhere.train.detection_loss import BoxTargets
 from whatwhere.transforms import resize
 from whatwhere.types import Image
 
 Progress = Callable[[int, int], None]
-
-NO_CLASS = -100
-"""In place of a class id where there is none; PyTorch's losses pass over it."""
 
 
 class Pictures:
@@ -85,51 +81,6 @@ class Pictures:
         ratio = min(1.0, max(ratios) if self._cover else min(ratios))
         target = (max(1, round(rows * ratio)), max(1, round(columns * ratio)))
         return resize(image, target), (rows, columns)
-
-
-class Batch:
-    """One step's samples.
-
-    Not a dataclass: Fabric would look inside and round box coordinates to half precision.
-
-    Args:
-        images: uint8 (N, H, W, 3), RGB.
-        boxes: for "detect".
-        classes: int64 (N,) for "classify"; `NO_CLASS` where nothing is known.
-        present: float32 (N, C) of 0 and 1 for "multilabel", and `known` bool (N, C).
-    """
-
-    __slots__ = ("boxes", "classes", "images", "known", "present")
-
-    def __init__(
-        self,
-        images: Tensor,
-        boxes: BoxTargets | None = None,
-        classes: Tensor | None = None,
-        present: Tensor | None = None,
-        known: Tensor | None = None,
-    ) -> None:
-        self.images, self.boxes, self.classes = images, boxes, classes
-        self.present, self.known = present, known
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        if device.type == "cpu":
-            return self
-        boxes = self.boxes
-        if boxes is not None:
-            known = None if boxes.known is None else boxes.known.to(device)
-            boxes = BoxTargets(
-                boxes.boxes.to(device),
-                boxes.classes.to(device),
-                boxes.valid.to(device),
-                boxes.ignore.to(device),
-                known,
-            )
-        rest = [
-            None if x is None else x.to(device) for x in (self.classes, self.present, self.known)
-        ]
-        return Batch(self.images.to(device), boxes, *rest)
 
 
 class Samples:
@@ -218,10 +169,12 @@ class Samples:
         """A batch of rows, whose first is at position `start` of the epoch."""
         made = [self.sample(int(row), epoch, start + i, use_mosaic) for i, row in enumerate(rows)]
         images = torch.from_numpy(np.stack([sample.image for sample in made]))
+        kept = tuple(int(row) for row in rows)
         if self.config.task == "detect":
-            return Batch(images, boxes=_box_targets(made))
+            return Batch(images, boxes=_box_targets(made), rows=kept)
         if self.config.task == "classify":
-            return Batch(images, classes=torch.tensor([_single(sample) for sample in made]))
+            classes = torch.tensor([_single(sample) for sample in made])
+            return Batch(images, classes=classes, rows=kept)
         present = torch.zeros(len(made), self._classes)
         known = torch.ones(len(made), self._classes, dtype=torch.bool)
         for i, sample in enumerate(made):
@@ -230,7 +183,7 @@ class Samples:
             present[i, torch.from_numpy(sample.classes[~sample.ignore])] = 1
             known[i, torch.from_numpy(sample.classes)] = True
             known[i, torch.from_numpy(sample.classes[sample.ignore])] = False
-        return Batch(images, present=present, known=known)
+        return Batch(images, present=present, known=known, rows=kept)
 
     def epoch(self, epoch: int, steps: int, use_mosaic: bool) -> Iterator[Batch]:
         """The batches of an epoch, made by threads a few ahead of their use."""

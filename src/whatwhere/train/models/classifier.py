@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
+from whatwhere.train.batch import Batch
+from whatwhere.train.losses.classification import multi_label, single_label
 from whatwhere.train.models.backbone import (
     ScalePixels,
     create_backbone,
@@ -12,9 +17,13 @@ from whatwhere.train.models.backbone import (
     freeze_early,
     keep_frozen,
 )
+from whatwhere.train.models.family import Family, Network
+
+if TYPE_CHECKING:
+    from whatwhere.train.config import TrainConfig
 
 
-class Classifier(nn.Module):
+class Classifier(Network):
     """One score a class for the whole picture.
 
     Args:
@@ -24,6 +33,7 @@ class Classifier(nn.Module):
         freeze: freeze early layers and batch norms of a pretrained backbone.
         size: (height, width) of the input, for backbones that are built for one size.
         dropout: before the last layer.
+        smoothing: of labels, for "classify".
     """
 
     def __init__(
@@ -35,11 +45,13 @@ class Classifier(nn.Module):
         freeze: bool = True,
         size: tuple[int, int] | None = None,
         dropout: float = 0.2,
+        smoothing: float = 0.0,
     ) -> None:
         super().__init__()
         made = create_backbone(
             backbone, pretrained=pretrained, size=size, num_classes=classes, drop_rate=dropout
         )
+        self._smoothing = smoothing
         self.source, self.license = made.source, made.license
         self.scale = ScalePixels(made.mean, made.std)
         self.backbone = made.net
@@ -59,6 +71,22 @@ class Classifier(nn.Module):
         x = self.scale(images).contiguous(memory_format=torch.channels_last)
         return {"logits": self.backbone(x).float()}
 
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Cross-entropy over classes, or binary cross-entropy of each known class."""
+        logits = self(batch.images)["logits"]
+        if batch.classes is not None:
+            total = single_label(logits, batch.classes, self._smoothing)
+        else:
+            assert batch.present is not None
+            assert batch.known is not None
+            total = multi_label(logits, batch.present, batch.known)
+        return total, {"loss": total.detach()}
+
+    def body(self) -> Iterable[nn.Parameter]:
+        """All but the last layer, which is new."""
+        head = {id(p) for p in self.backbone.get_classifier().parameters()}  # type: ignore[operator]
+        return [p for p in self.backbone.parameters() if id(p) not in head]
+
 
 def _start_undecided(head: nn.Module) -> None:
     """Give a new last layer small weights, so that all classes begin equally likely.
@@ -69,3 +97,23 @@ def _start_undecided(head: nn.Module) -> None:
     if isinstance(head, nn.Linear):
         nn.init.normal_(head.weight, std=0.01)
         nn.init.zeros_(head.bias)
+
+
+def _build(config: TrainConfig, names: tuple[str, ...]) -> Classifier:
+    return Classifier(
+        len(names),
+        config.backbone,
+        pretrained=config.pretrained,
+        freeze=config.freeze,
+        size=(config.height, config.width) if config.height else None,
+        smoothing=config.smoothing if config.task == "classify" else 0.0,
+    )
+
+
+FAMILY = Family(
+    name="classifier",
+    title="Any timm network with a softmax over classes, or a sigmoid for each",
+    tasks=frozenset({"classify", "multilabel"}),
+    build=_build,
+    recipe={"batch": 64, "rate": 3e-3, "backbone_rate": 0.3, "colour": 0.3, "zoom": 1.6},
+)

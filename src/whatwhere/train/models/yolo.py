@@ -10,12 +10,14 @@ of a learned distribution (Li et al., Generalized Focal Loss, NeurIPS 2020).
 from __future__ import annotations
 
 import math
-from typing import TypedDict
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from whatwhere.train.batch import Batch
+from whatwhere.train.losses.detection import BINS, DetectionLoss, RawBoxes
 from whatwhere.train.models.backbone import (
     LEVELS,
     ScalePixels,
@@ -24,18 +26,10 @@ from whatwhere.train.models.backbone import (
     freeze_early,
     keep_frozen,
 )
+from whatwhere.train.models.family import Family, Network
 
-BINS = 16
-"""A side lies at most BINS - 1 strides away from its anchor point."""
-
-
-class RawBoxes(TypedDict):
-    """What the head says before decoding; A anchor points over all levels, C classes."""
-
-    logits: Tensor  # (N, A, C), before the sigmoid
-    sides: Tensor  # (N, A, 4, BINS), before the softmax: left, top, right, bottom
-    points: Tensor  # (A, 2), x and y of each anchor point in input pixels
-    strides: Tensor  # (A,), input pixels per step of a side
+if TYPE_CHECKING:
+    from whatwhere.train.config import TrainConfig
 
 
 class ConvBlock(nn.Sequential):
@@ -89,7 +83,7 @@ class Tower(nn.Module):
         return x
 
 
-class Yolo(nn.Module):
+class Yolo(Network):
     """The detector.
 
     Args:
@@ -99,8 +93,6 @@ class Yolo(nn.Module):
         pretrained: start from ImageNet weights.
         freeze: freeze early layers and batch norms of a pretrained backbone.
     """
-
-    task = "detect"
 
     def __init__(
         self,
@@ -130,6 +122,7 @@ class Yolo(nn.Module):
         assert self.classify.bias is not None
         nn.init.constant_(self.classify.bias, -math.log(99))
         nn.init.normal_(self.classify.weight, std=0.01)
+        self._loss = DetectionLoss()
         self.register_buffer("bins", torch.arange(BINS, dtype=torch.float32), persistent=False)
 
     def train(self, mode: bool = True) -> Yolo:
@@ -171,3 +164,29 @@ class Yolo(nn.Module):
         """The outputs of the model file: `boxes` (N, A, 4) and `scores` (N, A, C) in 0..1."""
         raw = self.raw(images)
         return {"boxes": self.boxes(raw), "scores": raw["logits"].sigmoid()}
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Task-aligned assignment with the losses of `losses.detection`."""
+        assert batch.boxes is not None
+        raw = self.raw(batch.images)
+        with torch.autocast(batch.images.device.type, enabled=False):
+            return self._loss(raw, self.boxes(raw), batch.boxes)
+
+
+def _build(config: TrainConfig, names: tuple[str, ...]) -> Yolo:
+    return Yolo(
+        len(names),
+        config.backbone,
+        width=config.width_head,
+        pretrained=config.pretrained,
+        freeze=config.freeze,
+    )
+
+
+FAMILY = Family(
+    name="yolo",
+    title="YOLO: anchor-free, task-aligned, distributions of box sides",
+    tasks=frozenset({"detect"}),
+    build=_build,
+    sizes={"s": {"width_head": 96}},
+)

@@ -9,32 +9,25 @@ score is how well they fit. Boxes are taught by generalised IoU (Rezatofighi et 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from whatwhere.train.models.yolo import BINS, RawBoxes
+from whatwhere.train.batch import BoxTargets
+
+BINS = 16
+"""A side lies at most BINS - 1 strides away from its anchor point."""
 
 
-@dataclass(frozen=True, slots=True)
-class BoxTargets:
-    """What a batch should say; G is the largest number of boxes of a picture.
+class RawBoxes(TypedDict):
+    """What a head says before decoding; A anchor points over all levels, C classes."""
 
-    Args:
-        boxes: (N, G, 4), x1 y1 x2 y2 in input pixels; padding is zero.
-        classes: (N, G) int64.
-        valid: (N, G) bool, False for padding.
-        ignore: (N, G) bool, True for regions in which nothing is an error.
-        known: (N, C) bool, False where a picture's labels say nothing about a class;
-            None where they say everything.
-    """
-
-    boxes: Tensor
-    classes: Tensor
-    valid: Tensor
-    ignore: Tensor
-    known: Tensor | None = None
+    logits: Tensor  # (N, A, C), before the sigmoid
+    sides: Tensor  # (N, A, 4, BINS), before the softmax: left, top, right, bottom
+    points: Tensor  # (A, 2), x and y of each anchor point in input pixels
+    strides: Tensor  # (A,), input pixels per step of a side
 
 
 @dataclass(frozen=True, slots=True)

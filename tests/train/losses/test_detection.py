@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.ops import box_iou, generalized_box_iou
 
-from whatwhere.train.detection_loss import (
-    BoxTargets,
+from whatwhere.train.batch import BoxTargets
+from whatwhere.train.losses.detection import (
     DetectionLoss,
     _giou,
     _inside,
