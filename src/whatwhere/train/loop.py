@@ -6,7 +6,7 @@ import csv
 import io
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +32,7 @@ from whatwhere.train.network import Step, parameter_groups
 from whatwhere.train.samples import Samples
 from whatwhere.train.schedule import Average, Plan, learning_rate, warmup_share
 from whatwhere.train.validate import Validation
+from whatwhere.train.watch import Watcher
 
 CHECKPOINT = "last.ckpt"
 WEIGHTS = "model.safetensors"
@@ -114,6 +115,7 @@ def fit(
     *,
     started: float,
     resume: bool = False,
+    watchers: Sequence[Watcher] = (),
     stop_after: Callable[[State], bool] = lambda state: False,
 ) -> State:
     """Train a network; its best averaged weights are left in `folder/model.safetensors`.
@@ -128,6 +130,7 @@ def fit(
         listener: is told what happens.
         started: `time.monotonic()` when the run began, for the budget.
         resume: go on from `last.ckpt`.
+        watchers: are shown what happens.
         stop_after: asked after each epoch; True ends this sitting.
 
     Raises:
@@ -144,6 +147,11 @@ def fit(
         state = _plan(step_module, net, samples, validation, config, fabric, started, listener)
         state.warmup = warmup_share(config.warmup, state.plan.total)
     plan = state.plan
+    if watchers and state.epoch < plan.epochs:
+        use_mosaic = plan.progress < config.mosaic_until
+        first = next(iter(samples.epoch(state.epoch, 1, use_mosaic)))
+        for watcher in watchers:
+            watcher.started(config, folder, first, validation.data.names)
     sitting = state.epoch, time.monotonic()
 
     while state.epoch < plan.epochs:
@@ -180,6 +188,8 @@ def fit(
         _shorten(state, config, started, sitting, listener)
         if state.epoch % state.every == 0 or state.epoch == plan.epochs:
             numbers = validation.score(average.net, fabric, config.batch)
+            for watcher in watchers:
+                watcher.validated(state.epoch, validation.data, validation.predicted)
             row |= numbers
             # The later of two equal epochs has seen more.
             if (value := numbers.get(validation.primary, 0.0)) >= state.best:
@@ -190,6 +200,8 @@ def fit(
                 f"{validation.primary} {value:.4f} (best {state.best:.4f})"
             )
         state.rows.append(row)
+        for watcher in watchers:
+            watcher.epoch(row)
         state.elapsed = time.monotonic() - started
         _write_metrics(folder / METRICS, state.rows)
         save_tensors(

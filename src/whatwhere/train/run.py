@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +41,7 @@ from whatwhere.train.prepare import (
 )
 from whatwhere.train.samples import Samples
 from whatwhere.train.validate import Validation
+from whatwhere.train.watch import Watcher
 
 MODEL = "model.onnx"
 REPORT = "report.html"
@@ -100,8 +101,18 @@ def train_model(
     format: str | None = None,
     listener: Listener | None = None,
     resume: bool = False,
+    watchers: Sequence[Watcher] = (),
 ) -> Run:
     """Train, validate, export. See `whatwhere.train.train` for the meaning of the settings.
+
+    Args:
+        data: a data set, or the path of one.
+        config: settings.
+        folder: of the run; `runs/<task>-<number>` if None.
+        format: of `data`, if it is a path and not to be recognised.
+        listener: is told what happens.
+        resume: go on with the run in the folder.
+        watchers: are shown what happens.
 
     Raises:
         TrainError: the data cannot be trained on, or the folder holds another run.
@@ -146,6 +157,7 @@ def train_model(
             listener,
             started=started,
             resume=resume,
+            watchers=watchers,
         )
     except KeyboardInterrupt:
         if (target / CHECKPOINT).is_file():
@@ -154,7 +166,10 @@ def train_model(
     for error in validation.unreadable.values():
         listener.note(f"scored as if nothing was found in it: {error}")
     del samples, validation
-    return finish(net, spec, state, target, validation_data, listener)
+    run = finish(net, spec, state, target, validation_data, listener)
+    for watcher in watchers:
+        watcher.finished(target)
+    return run
 
 
 def resume_run(

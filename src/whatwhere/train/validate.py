@@ -34,6 +34,7 @@ class Validation:
         self._kept: dict[int, tuple[Image, Geometry]] = {}
         self._room = limit
         self.unreadable: dict[int, str] = {}
+        self.predicted: list[Prediction] = []
 
     def __len__(self) -> int:
         return len(self.data)
@@ -72,10 +73,9 @@ class Validation:
         return answers
 
     def score(self, net: nn.Module, fabric: Fabric, batch: int) -> dict[str, float]:
-        """The task's numbers, undefined ones left out."""
-        numbers: dict[str, Any] = score(
-            self._spec.task, self.data, self.predictions(net, fabric, batch)
-        )
+        """The task's numbers, undefined ones left out; `predicted` keeps the predictions."""
+        self.predicted = self.predictions(net, fabric, batch)
+        numbers: dict[str, Any] = score(self._spec.task, self.data, self.predicted)
         return {
             name: float(value) for name, value in numbers.items() if isinstance(value, int | float)
         }
