@@ -148,15 +148,15 @@ def contact_sheet(
             image, truth = zoom(image, truth)
         small, ratio = shrink(image, cell)
         drawn = draw_labels(small, truth, scale=ratio, colours=colours, least=cell)
-        cells.append((_fitted(drawn, cell), caption))
+        cells.append((fitted(drawn, cell), caption))
         kept.append(row)
     if not cells:
         raise UsageError(f"there is no readable picture to show: {(unreadable or ['none'])[0]}")
     wide = columns or max(1, round((len(cells)) ** 0.5))
     wide = min(wide, len(cells))
-    sheet = _grid(cells, wide, cell, pen)
+    sheet = grid(cells, wide, cell, pen)
     if dataset.task == "detect":
-        sheet = _with_legend(sheet, counts, colours, pen)
+        sheet = with_legend(sheet, counts, colours, pen)
     return Sheet(Drawing(sheet), tuple(kept), tuple(unreadable))
 
 
@@ -172,7 +172,7 @@ def _caption(file: str, truth: PictureLabels, *, close: bool) -> tuple[str, str]
     return file, f"{count} box" + ("" if count == 1 else "es")
 
 
-def _fitted(image: Image, side: int) -> Image:
+def fitted(image: Image, side: int) -> Image:
     """The picture, enlarged or shrunk so that its longer side is that long."""
     height, width = image.shape[:2]
     ratio = side / max(height, width)
@@ -180,10 +180,17 @@ def _fitted(image: Image, side: int) -> Image:
     return image if size == (height, width) else resize(image, size)
 
 
-def _grid(
+def grid(
     cells: Sequence[tuple[Image, tuple[str, str]]], columns: int, side: int, pen: Pen
 ) -> Image:
-    """Rows as high as their highest picture, each picture over its two lines of words."""
+    """Rows as high as their highest picture, each picture over its two lines of words.
+
+    Args:
+        cells: a picture, at most `side` pixels wide, and its two lines.
+        columns: pictures side by side.
+        side: width of a picture's place in pixels.
+        pen: writes the lines; too long ones are cut.
+    """
     line = pen.height + 3
     width = columns * (side + _GAP) + _GAP
     strips = [np.full((_GAP, width, 3), _PAPER, np.uint8)]
@@ -203,8 +210,13 @@ def _grid(
     return np.concatenate(strips)
 
 
-def _with_legend(sheet: Image, counts: Counter[str], colours: dict[str, Colour], pen: Pen) -> Image:
-    """The sheet with a swatch, name and number for each class below it, in rows."""
+def with_legend(sheet: Image, counts: Counter[str], colours: dict[str, Colour], pen: Pen) -> Image:
+    """The sheet with a swatch, name and number for each class below it, in rows.
+
+    Args:
+        counts: how often each class is on the sheet.
+        colours: of each of these classes.
+    """
     width = sheet.shape[1]
     swatch, line = pen.size, pen.height + 8
     spots: list[tuple[int, int, str, str]] = []
