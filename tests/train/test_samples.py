@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 import torch
 
-from train_data import NAMES, boxes_set, classes_folder
+from train_data import NAMES, boxes_set, classes_folder, quick_config
 from whatwhere.data import Dataset, read
 from whatwhere.data.tables import BOX
 from whatwhere.errors import TrainError
@@ -261,3 +261,16 @@ def test_labels_without_a_box_teach_nothing_about_places(boxes: Dataset) -> None
     # What is somewhere in the picture is no background there.
     assert made.known is not None
     assert not made.known[part.labels["class_id"][0]]
+
+
+def test_processes_share_each_step(tmp_path: Path) -> None:
+    """The parts of a step are the same pictures, however many processes make them."""
+    samples = Samples(boxes_set(tmp_path, 8, splits=False), (64, 96), quick_config("detect"))
+    whole = list(samples.epoch(3, 4, True, pictures=6))
+    shares = [list(samples.epoch(3, 4, True, pictures=6, rank=i, ranks=3)) for i in range(3)]
+    for step, batch in enumerate(whole):
+        for rank in range(3):
+            part = shares[rank][step]
+            assert part.rows == batch.rows[rank::3]
+            assert torch.equal(part.images, batch.images[rank::3])
+    assert samples.files(whole[0].rows[:1])[0].endswith(f"{whole[0].rows[0]:03}.png")

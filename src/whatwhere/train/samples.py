@@ -165,9 +165,14 @@ class Samples:
         known = None if self._known is None else self._known[row]
         return Sample(image, boxes, targets.class_ids, targets.ignore, known)
 
-    def batch(self, rows: NDArray[np.int64], epoch: int, start: int, use_mosaic: bool) -> Batch:
-        """A batch of rows, whose first is at position `start` of the epoch."""
-        made = [self.sample(int(row), epoch, start + i, use_mosaic) for i, row in enumerate(rows)]
+    def batch(
+        self, rows: NDArray[np.int64], epoch: int, start: int, use_mosaic: bool, stride: int = 1
+    ) -> Batch:
+        """A batch of rows, which are at positions `start`, `start + stride`, ... of the epoch."""
+        made = [
+            self.sample(int(row), epoch, start + i * stride, use_mosaic)
+            for i, row in enumerate(rows)
+        ]
         images = torch.from_numpy(np.stack([sample.image for sample in made]))
         kept = tuple(int(row) for row in rows)
         if self.config.task == "detect":
@@ -185,17 +190,40 @@ class Samples:
             known[i, torch.from_numpy(sample.classes[sample.ignore])] = False
         return Batch(images, present=present, known=known, rows=kept)
 
-    def epoch(self, epoch: int, steps: int, use_mosaic: bool) -> Iterator[Batch]:
-        """The batches of an epoch, made by threads a few ahead of their use."""
+    def files(self, rows: Sequence[int]) -> list[str]:
+        """The files of pictures, by `Batch.rows`."""
+        return [self._data.paths[row] for row in rows]
+
+    def epoch(
+        self,
+        epoch: int,
+        steps: int,
+        use_mosaic: bool,
+        *,
+        pictures: int = 0,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> Iterator[Batch]:
+        """The batches of an epoch's steps, made by threads a few ahead of their use.
+
+        Args:
+            epoch: its number; with the seed it decides everything that is random.
+            steps: how many; the order starts again where the set is smaller.
+            use_mosaic: whether samples may be made of several pictures.
+            pictures: a step, of all processes together; the settings' batch if 0.
+            rank, ranks: which of how many processes this is. It gets every `ranks`-th picture
+                of each step, so any cut of a step into equal parts is the same for all.
+        """
         # A batch of one can leave batch norms a single value, so a lone picture comes twice.
-        size = min(self.config.batch, max(2, len(self)))
+        size = pictures or min(self.config.batch, max(2, len(self)))
         order = np.resize(self.order(epoch), steps * size)
         with ThreadPoolExecutor(self.config.workers) as pool:
             ahead: list[Future[Batch]] = []
             for step in range(steps + self.config.workers + 1):
                 if step < steps:
-                    rows = order[step * size : (step + 1) * size]
-                    ahead.append(pool.submit(self.batch, rows, epoch, step * size, use_mosaic))
+                    start = step * size + rank
+                    rows = order[start : (step + 1) * size : ranks]
+                    ahead.append(pool.submit(self.batch, rows, epoch, start, use_mosaic, ranks))
                 if step > self.config.workers or step >= steps:
                     if not ahead:
                         return
