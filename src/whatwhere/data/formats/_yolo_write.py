@@ -279,7 +279,9 @@ def _more(dataset: Dataset) -> dict[str, Any] | None:
 
 def _settings(dataset: Dataset, sources: dict[str, str], shape: Shape) -> str:
     """The text of data.yaml."""
-    text = "path: .\n" + "".join(f"{key}: images/{name}\n" for key, name in sources.items())
+    # Without `path`: Ultralytics takes "." for the working directory, and the file's own folder
+    # if there is none.
+    text = "".join(f"{key}: images/{name}\n" for key, name in sources.items())
     text += f"nc: {len(dataset.names)}\n"
     if shape[0] == "keypoints":
         text += f"kpt_shape: [{shape[1]}, 3]\n"
