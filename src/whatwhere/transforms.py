@@ -16,7 +16,7 @@ import numpy as np
 from whatwhere.errors import UsageError
 from whatwhere.types import Boxes, Image, clip_boxes
 
-Fit = Literal["letterbox", "crop", "stretch"]
+Fit = Literal["letterbox", "corner", "crop", "stretch"]
 Resample = Literal["area", "bilinear", "bicubic"]
 
 _ENLARGE = {"area": cv2.INTER_LINEAR, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
@@ -28,8 +28,9 @@ class Preprocess:
 
     Args:
         size: (height, width) of the model's input in pixels.
-        fit: "letterbox" keeps the aspect ratio and pads, "crop" keeps it and cuts the
-            longer side (classification), "stretch" ignores it.
+        fit: "letterbox" keeps the aspect ratio and pads all around; "corner" is the same with
+            the picture in the top left corner, for foreign models that were trained so;
+            "crop" keeps it and cuts the longer side (classification), "stretch" ignores it.
         crop: central fraction of the shorter side that "crop" keeps, in (0, 1].
         resample: "area" averages when shrinking and is bilinear when enlarging; "bilinear"
             is OpenCV's, without anti-aliasing, for foreign models that were trained so;
@@ -63,7 +64,7 @@ class Preprocess:
             canvas = resize(image, (height, width), self.resample)
             scale = (width / image_width, height / image_height)
             return canvas, Geometry((image_height, image_width), scale, (0.0, 0.0))
-        if self.fit == "letterbox":
+        if self.fit in ("letterbox", "corner"):
             return self._letterbox(image)
         return self._crop(image)
 
@@ -74,6 +75,8 @@ class Preprocess:
         new_height = min(height, max(1, round(image_height * ratio)))
         new_width = min(width, max(1, round(image_width * ratio)))
         top, left = (height - new_height) // 2, (width - new_width) // 2
+        if self.fit == "corner":
+            top = left = 0
         canvas: Image = np.full((height, width, 3), self.pad, dtype=np.uint8)
         canvas[top : top + new_height, left : left + new_width] = resize(
             image, (new_height, new_width), self.resample

@@ -9,23 +9,16 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whatwhere.errors import MissingExtraError, ModelError, UsageError
+from whatwhere.runtime.onnxfile import Port
 from whatwhere.specs import ModelSpec
 
 INPUT = "images"
-
-
-class Port(NamedTuple):
-    """An input or output of a graph: NumPy's name of its type; None for a side of any length."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
 
 
 class Backend(Protocol):
@@ -45,8 +38,11 @@ class Backend(Protocol):
 
     def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None: ...
 
-    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Outputs by name, float32, for pictures uint8 (N, height, width, 3), RGB.
+
+        The pictures go to the graph's first input, in the type that they have; `foreign`
+        gives graphs of others what those want.
 
         Raises:
             ModelError: the engine fails.
@@ -88,9 +84,10 @@ class OnnxRuntimeBackend:
         self.outputs = tuple(_ort_port(port) for port in self._session.get_outputs())
         self._names = [port.name for port in self.outputs]
 
-    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         try:
-            values = self._session.run(self._names, {INPUT: np.ascontiguousarray(images)})
+            feed = {self.inputs[0].name: np.ascontiguousarray(images)}
+            values = self._session.run(self._names, feed)
         except Exception as error:  # the engine's exceptions have no common base
             raise _failed(self.name, images, error) from error
         return {
@@ -134,10 +131,10 @@ class OpenVinoBackend:
         self._request = self._model.create_infer_request()
         self._lock = threading.Lock()
 
-    def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         try:
             with self._lock:
-                self._request.infer({INPUT: np.ascontiguousarray(images)})
+                self._request.infer({0: np.ascontiguousarray(images)})
                 return {
                     port.name: np.array(
                         self._request.get_output_tensor(index).data, dtype=np.float32
@@ -232,7 +229,7 @@ def _refused(engine: str, model: Path | bytes, error: Exception) -> ModelError:
     )
 
 
-def _failed(engine: str, images: NDArray[np.uint8], error: Exception) -> ModelError:
+def _failed(engine: str, images: NDArray[Any], error: Exception) -> ModelError:
     return ModelError(
         f"{engine} failed on a batch of {_shape(images.shape)} ({_first_line(error)}):"
         " try a smaller batch, or export the model again"

@@ -3,44 +3,57 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whatwhere.errors import ModelError
+from whatwhere.errors import ModelError, UsageError
 from whatwhere.runtime.backends import check_graph, open_backend
-from whatwhere.runtime.onnxfile import read_header
+from whatwhere.runtime.onnxfile import OnnxHeader, read_header
 from whatwhere.runtime.predictor import Predictor
-from whatwhere.specs import ModelSpec
+from whatwhere.specs import SPEC_KEY, ModelSpec
 
 if TYPE_CHECKING:
     from whatwhere.runtime.cascade import Pair
+    from whatwhere.runtime.foreign import Foreign
 
 RUN_MODEL = "model.onnx"
 
 
 def load(
-    model: str | os.PathLike[str], *, backend: str = "auto", threads: int | None = None
+    model: str | os.PathLike[str],
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    names: Sequence[str] | None = None,
 ) -> Predictor | Pair:
     """A predictor from the name of a shipped model, a model file or a run folder.
 
     A shipped name wins over a file of that name; write `./name` for the file.
 
+    Detectors and classifiers of others are taken, too, where `foreign` knows their form; what
+    a file was taken for is said on the log.
+
     Args:
         model: such as "default", "model.onnx" or "runs/street".
         backend: "auto", "onnxruntime" or "openvino".
         threads: CPU threads; None for one a core.
+        names: class names of a file of others that carries none; without them those in the
+            file of the same name with the suffix `.names`, one a line.
 
     Raises:
-        ModelError: there is no such model, or it is damaged or not ours.
-        UsageError: unknown backend, or threads below 1.
+        ModelError: there is no such model, it is damaged or of no known form, or it needs names.
+        UsageError: unknown backend, threads below 1, or names for a model that has its own.
         MissingExtraError: the backend is not installed.
     """
     from whatwhere.runtime import shipped
 
     given = os.fspath(model)
     if given in shipped.names():
+        if names is not None:
+            raise _has_names(given)
         return shipped.load(given, backend=backend, threads=threads)
-    return load_file(find_file(given), backend=backend, threads=threads)
+    return load_file(find_file(given), backend=backend, threads=threads, names=names)
 
 
 def find_file(model: str | os.PathLike[str]) -> Path:
@@ -76,29 +89,64 @@ def load_file(
     backend: str = "auto",
     threads: int | None = None,
     where: str | None = None,
+    names: Sequence[str] | None = None,
 ) -> Predictor:
     """A predictor from a model file or its bytes; everything is checked before it is used.
 
     Args:
         model: the ONNX file, or its bytes.
-        backend, threads: as in `load`.
+        backend, threads, names: as in `load`.
         where: what to call the model in messages; the path by default.
 
     Raises:
         ModelError, UsageError, MissingExtraError: as in `load`.
     """
     place = where or ("the model" if isinstance(model, bytes) else str(model))
-    spec = read_spec(model, place)
-    engine = open_backend(backend, model, threads=threads)
-    check_graph(engine, spec, place)
-    return Predictor(spec, engine)
+    header = read_header(model, place)
+    if SPEC_KEY in header.metadata:
+        if names is not None:
+            raise _has_names(place)
+        spec = ModelSpec.from_metadata(header.metadata, place)
+        engine = open_backend(backend, model, threads=threads)
+        check_graph(engine, spec, place)
+        return Predictor(spec, engine)
+    from whatwhere.runtime.foreign import ForeignBackend, announce
+
+    foreign = _recognise(header, model, place, names)
+    wrapped = ForeignBackend(open_backend(backend, model, threads=threads), foreign, place)
+    announce(foreign, place)
+    return Predictor(foreign.spec, wrapped)
 
 
 def read_spec(model: Path | bytes, where: str | None = None) -> ModelSpec:
     """The spec in a model file, without loading the model.
 
+    For a file of others it is the one that `load` would make.
+
     Raises:
-        ModelError: the file is missing, damaged or not ours.
+        ModelError: the file is missing, damaged or of no known form.
     """
     place = where or ("the model" if isinstance(model, bytes) else str(model))
-    return ModelSpec.from_metadata(read_header(model, place).metadata, place)
+    header = read_header(model, place)
+    if SPEC_KEY in header.metadata:
+        return ModelSpec.from_metadata(header.metadata, place)
+    return _recognise(header, model, place, None).spec
+
+
+def _recognise(
+    header: OnnxHeader, model: Path | bytes, place: str, names: Sequence[str] | None
+) -> Foreign:
+    """What a file without our metadata is; its names may lie beside it."""
+    from whatwhere.runtime.foreign import NAMES_SUFFIX, read_names, recognise
+
+    name = "model"
+    if isinstance(model, Path):
+        name = model.stem
+        beside = model.with_suffix(NAMES_SUFFIX)
+        if names is None and beside.is_file():
+            names = read_names(beside)
+    return recognise(header, place, names, name)
+
+
+def _has_names(place: str) -> UsageError:
+    return UsageError(f"{place} has its own class names: leave names=... out")

@@ -11,7 +11,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from whatwhere.errors import ModelError
 
@@ -19,11 +19,17 @@ Buffer: TypeAlias = memoryview
 
 # Field numbers of onnx.proto3.
 _MODEL_GRAPH, _MODEL_METADATA = 7, 14
-_GRAPH_NODE, _GRAPH_INITIALIZER = 1, 5
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
 _NODE_ATTRIBUTE = 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
-_TENSOR_EXTERNAL = 13
+_TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
+_VALUE_NAME, _VALUE_TYPE = 1, 2
+_TYPE_TENSOR, _TYPE_ELEMENT, _TYPE_SHAPE = 1, 1, 2
+_SHAPE_SIDE, _SIDE_LENGTH = 1, 1
+
+# TensorProto.DataType -> NumPy's name, of the types that pictures and answers can have.
+_TYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 11: "float64"}
 
 _FOREIGN = {
     ".pt": "PyTorch",
@@ -43,6 +49,14 @@ _FOREIGN = {
 }
 
 
+class Port(NamedTuple):
+    """An input or output of a graph: NumPy's name of its type; None for a side of any length."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class OnnxHeader:
     """What a file says beside its graph.
@@ -50,10 +64,13 @@ class OnnxHeader:
     Args:
         metadata: its `metadata_props`.
         external: names of the files that hold its weights; empty if they are inside.
+        inputs, outputs: of its graph; weights that are listed as inputs are left out.
     """
 
     metadata: dict[str, str] = field(default_factory=dict)
     external: tuple[str, ...] = ()
+    inputs: tuple[Port, ...] = ()
+    outputs: tuple[Port, ...] = ()
 
 
 def read_header(model: Path | bytes, where: str, *, weights: bool = True) -> OnnxHeader:
@@ -90,12 +107,15 @@ def read_header(model: Path | bytes, where: str, *, weights: bool = True) -> Onn
 def _parse(data: Buffer, folder: Path | None, where: str, weights: bool) -> OnnxHeader:
     metadata: dict[str, str] = {}
     locations: set[str] = set()
+    inputs: list[Port] = []
+    outputs: list[Port] = []
     graphs = 0
     try:
         for number, value in fields(data):
             if number == _MODEL_GRAPH and not isinstance(value, int):
                 graphs += 1
                 _locations_in_graph(value, locations)
+                inputs, outputs = _ports_of_graph(value)
             elif number == _MODEL_METADATA and not isinstance(value, int):
                 key, text = _entry(value)
                 metadata[key] = text
@@ -108,7 +128,7 @@ def _parse(data: Buffer, folder: Path | None, where: str, weights: bool) -> Onnx
         raise ModelError(f"{where} is not an ONNX file: it holds no graph; give an .onnx model")
     for location in sorted(locations) if weights else ():
         _check_location(location, folder, where)
-    return OnnxHeader(metadata, tuple(sorted(locations)))
+    return OnnxHeader(metadata, tuple(sorted(locations)), tuple(inputs), tuple(outputs))
 
 
 def _check_location(location: str, folder: Path | None, where: str) -> None:
@@ -175,6 +195,52 @@ def _entry(data: Buffer) -> tuple[str, str]:
     """A StringStringEntryProto."""
     parts = {number: bytes(value) for number, value in fields(data) if not isinstance(value, int)}
     return parts.get(_ENTRY_KEY, b"").decode(), parts.get(_ENTRY_VALUE, b"").decode()
+
+
+def _ports_of_graph(graph: Buffer) -> tuple[list[Port], list[Port]]:
+    """Inputs and outputs; files of old versions list their weights as inputs, too."""
+    found: dict[int, list[Port]] = {_GRAPH_INPUT: [], _GRAPH_OUTPUT: []}
+    weights: set[str] = set()
+    for number, value in fields(graph):
+        if isinstance(value, int):
+            continue
+        if number in found:
+            found[number].append(_port(value))
+        elif number == _GRAPH_INITIALIZER:
+            names = (text for inner, text in fields(value) if inner == _TENSOR_NAME)
+            weights |= {bytes(text).decode() for text in names if not isinstance(text, int)}
+    inputs = [port for port in found[_GRAPH_INPUT] if port.name not in weights]
+    return inputs, found[_GRAPH_OUTPUT]
+
+
+def _port(value: Buffer) -> Port:
+    """A ValueInfoProto; the type of what is no tensor is "other"."""
+    name, dtype = "", "other"
+    shape: list[int | None] = []
+    for number, part in fields(value):
+        if number == _VALUE_NAME and not isinstance(part, int):
+            name = bytes(part).decode()
+        elif number == _VALUE_TYPE and not isinstance(part, int):
+            for tensor in _inner(part, _TYPE_TENSOR):
+                for inner, about in fields(tensor):
+                    if inner == _TYPE_ELEMENT and isinstance(about, int):
+                        dtype = _TYPES.get(about, "other")
+                    elif inner == _TYPE_SHAPE and not isinstance(about, int):
+                        shape += [_side(side) for side in _inner(about, _SHAPE_SIDE)]
+    return Port(name, dtype, tuple(shape))
+
+
+def _inner(data: Buffer, wanted: int) -> Iterator[Buffer]:
+    """The messages of one field number in a message."""
+    for number, value in fields(data):
+        if number == wanted and not isinstance(value, int):
+            yield value
+
+
+def _side(data: Buffer) -> int | None:
+    """A length; None where it is left open, or has a name only."""
+    lengths = [value for number, value in fields(data) if number == _SIDE_LENGTH]
+    return lengths[0] if lengths and isinstance(lengths[0], int) and lengths[0] > 0 else None
 
 
 def _locations_in_graph(graph: Buffer, found: set[str]) -> None:
