@@ -1,193 +1,187 @@
-"""What a model learns in a fixed time: ours, and torchvision's FCOS on the same backbone.
+"""What a detector learns in a fixed time: ours and its peers, one after the other.
 
-Every competitor gets the same wall-clock budget, data, backbone and ImageNet weights, one
-after the other, and is scored on the test split by the same code.
+Every contestant gets the same wall-clock budget, the same pictures and labels and a process of
+its own, and is scored on the test split by the same code (bit-equal to pycocotools). Ours and
+torchvision's detectors start from the same ImageNet weights; Ultralytics and LibreYOLO start from
+scratch, since their weights come from hubs.
 
-    python benchmarks/training.py bccd ../shared/data/bccd --budget 10m --peer
-    python benchmarks/training.py cifar10 ../shared/data/cifar10_folders --budget 10m
+    python benchmarks/training.py ../shared/data/bccd --budget 10m
+    python benchmarks/training.py ../shared/data/bccd --budget 10m --who fcos,dfine
+    python benchmarks/training.py ../shared/data/bccd --budget 10m \
+        --who yolo-s,ultralytics,libreyolo --peer-python peers/bin/python
+
+A name of ours is a model (`--model`) with a budget of its own, if one stands behind a colon:
+`yolo-s:3m`. `ultralytics` and `libreyolo` need a Python that has them: `--peer-python`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import os
+import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import whatwhere as ww
-from whatwhere.images import read_image
 from whatwhere.metrics import score
 from whatwhere.train.config import parse_budget
-from whatwhere.train.models.backbone import create_backbone
-from whatwhere.transforms import resize
 from whatwhere.types import Prediction
 
-TASKS = {"bccd": "detect", "cifar10": "classify"}
-KEYS = {"bccd": ("AP", "AP50"), "cifar10": ("accuracy",)}
+HERE = Path(__file__).parent
+TORCHVISION = ("fcos", "retinanet", "faster-rcnn", "ssdlite")
+OTHERS = ("ultralytics", "libreyolo")
+USUAL = ("yolo-s", *(f"torchvision-{kind}" for kind in TORCHVISION))
 
 
-class Log:
-    """Notes of the training on standard error."""
+def run(command: list[str], log: Path, **environment: str) -> None:
+    """A command with its output in a file; its last lines are shown if it fails."""
+    with log.open("w") as file:
+        done = subprocess.run(
+            command,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            cwd=log.parent,
+            env=os.environ | environment,
+            check=False,
+        )
+    if done.returncode:
+        print(log.read_text()[-3000:], file=sys.stderr)
+        raise SystemExit(f"{command[0]} {command[1]} failed")
 
-    def note(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
 
-    def steps(self, done: int, total: int, about: str) -> None:
-        """Not shown."""
+def ours(model: str, data: Path, budget: str, folder: Path, settings: list[str]) -> dict[str, Any]:
+    """The command line, as a user gives it."""
+    target = folder / "run"
+    command = [sys.executable, "-m", "whatwhere.cli", "train", str(data.resolve())]
+    command += ["--model", model, "--budget", budget, "--out", str(target)]
+    for pair in settings:
+        command += ["--set", pair]
+    began = time.monotonic()
+    run(command, folder / "log.txt")
+    seconds = time.monotonic() - began
+    rows = (target / "metrics.csv").read_text().splitlines()
+    predictor = ww.load(target)
+    dataset = ww.read(data)
+    result = ww.evaluate(predictor, dataset, split="test")
+    return {
+        "version": ww.__version__,
+        "seconds": seconds,
+        "about": f"{len(rows) - 1} epochs",
+        "numbers": {**result.metrics, "per_class": result.per_class},
+    }
 
 
-def ours(work: str, data: ww.Dataset, budget: str, folder: Path) -> dict[str, Any]:
-    run = ww.train(data, task=TASKS[work], budget=budget, out=folder / work, listener=Log())
-    result = ww.evaluate(run.model, data, split="test")
-    return {"seconds": run.seconds, **{key: result[key] for key in KEYS[work]}}
-
-
-def fcos(data: ww.Dataset, budget: float) -> dict[str, Any]:
-    """A plain torchvision FCOS: frozen batch norms, AdamW, one cycle, bfloat16, flips."""
-    from torchvision.models.detection import FCOS
-    from torchvision.ops import FeaturePyramidNetwork, misc
-
-    class Body(torch.nn.Module):
-        out_channels = 128
-
-        def __init__(self) -> None:
-            super().__init__()
-            made = create_backbone("tf_efficientnet_lite0", levels=(8, 16, 32))
-            self.net = made.net
-            self.pyramid = FeaturePyramidNetwork(list(made.channels), self.out_channels)
-
-        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
-            names = ("0", "1", "2")
-            return self.pyramid(dict(zip(names, self.net(x), strict=True)))
-
-        def train(self, mode: bool = True) -> Body:
-            super().train(mode)
-            for module in self.net.modules():
-                if isinstance(module, torch.nn.BatchNorm2d | misc.FrozenBatchNorm2d):
-                    module.eval()
-            return self
-
-    from torchvision.models.detection.anchor_utils import AnchorGenerator
-
-    started = time.monotonic()
-    torch.manual_seed(0)
-    body = Body()
-    model = FCOS(
-        body,
-        num_classes=len(data.names),
-        anchor_generator=AnchorGenerator(((8,), (16,), (32,)), ((1.0,),) * 3),
-        min_size=240,
-        max_size=320,
-        image_mean=[0.5] * 3,
-        image_std=[0.5] * 3,
-    ).train()
-    train, test = data.split_named("train"), data.split_named("test")
-    pictures = []
-    for i, path in enumerate(train.paths):
-        image = read_image(path)
-        ratio = 320 / max(image.shape[:2])
-        small = resize(image, (round(image.shape[0] * ratio), round(image.shape[1] * ratio)))
-        targets = train.targets(i)
-        assert targets.boxes is not None
-        pictures.append((small, targets.boxes * ratio, targets.class_ids))
-    head = [p for n, p in model.named_parameters() if not n.startswith("backbone.net")]
-    optimizer = torch.optim.AdamW(
-        [{"params": list(body.net.parameters()), "lr": 2e-4}, {"params": head, "lr": 1e-3}]
+def peer(who: str, data: Path, budget: float, folder: Path, python: str) -> dict[str, Any]:
+    """A peer's script, which writes its boxes on the test pictures."""
+    dataset = ww.read(data)
+    out = folder / "answers.json"
+    if who in OTHERS:
+        ww.read(data).write(folder / "yolo", format="yolo")
+        script = [python, str((HERE / f"_peer_{who}.py").resolve())]
+        script += [str(folder / "yolo" / "data.yaml"), str(folder / "yolo" / "images" / "test")]
+    else:
+        script = [sys.executable, str((HERE / "_peer_torchvision.py").resolve())]
+        script += [who.removeprefix("torchvision-"), str(data.resolve())]
+    # Ultralytics keeps settings in a folder of its own; a fresh one disturbs nobody.
+    run(
+        [*script, str(out), "--budget", str(budget)],
+        folder / "log.txt",
+        YOLO_CONFIG_DIR=str(folder),
     )
-    rng, peak = np.random.default_rng(0), [2e-4, 1e-3]
-    steps = 0
-    # Leave time for the test pictures, as the other side leaves it for its export.
-    while (progress := (time.monotonic() - started) / (budget - 20)) < 1:
-        factor = min(progress / 0.1, 1.0) * (1 + math.cos(math.pi * progress)) / 2 + 0.01
-        for group, rate in zip(optimizer.param_groups, peak, strict=True):
-            group["lr"] = rate * factor
-        images, targets_list = [], []
-        for row in rng.choice(len(pictures), 16):
-            image, boxes, ids = pictures[int(row)]
-            tensor = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
-            box = torch.from_numpy(boxes.copy())
-            if rng.random() < 0.5:
-                tensor = tensor.flip(-1)
-                box = torch.stack(
-                    [image.shape[1] - box[:, 2], box[:, 1], image.shape[1] - box[:, 0], box[:, 3]],
-                    1,
-                )
-            images.append(tensor)
-            targets_list.append({"boxes": box, "labels": torch.from_numpy(ids.copy())})
-        with torch.autocast("cpu", torch.bfloat16):
-            losses = model(images, targets_list)
-        loss = sum(losses.values())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        steps += 1
-    model.eval()
-    answers = []
-    for path in test.paths:
-        image = read_image(path)
-        with torch.no_grad():
-            (out,) = model([torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255])
-        answers.append(
+    answer: dict[str, Any] = json.loads(out.read_text())
+    test = dataset.split_named("test")
+    answer["numbers"] = score("detect", test, as_predictions(test, answer["predictions"]))
+    return answer
+
+
+def as_predictions(test: ww.Dataset, rows: list[dict[str, Any]]) -> list[Prediction]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(Path(row["image"]).stem, []).append(row)
+    predictions = []
+    sizes = test.images.select("width", "height").to_numpy()
+    for path, (width, height) in zip(test.paths, sizes, strict=True):
+        mine = sorted(found.get(Path(path).stem, []), key=lambda row: -row["score"])[:300]
+        predictions.append(
             Prediction(
-                image.shape[1],
-                image.shape[0],
-                object_names=tuple(data.names[int(i)] for i in out["labels"]),
-                object_scores=out["scores"].numpy().astype(np.float32),
-                boxes=out["boxes"].numpy().astype(np.float32),
+                int(width),
+                int(height),
+                object_names=tuple(row["name"] for row in mine),
+                object_scores=np.array([row["score"] for row in mine], np.float32),
+                boxes=np.array([row["box"] for row in mine], np.float32).reshape(-1, 4),
             )
         )
-    numbers = score("detect", test, answers)
-    print(f"FCOS: {steps} steps", file=sys.stderr)
-    return {"seconds": time.monotonic() - started, "AP": numbers["AP"], "AP50": numbers["AP50"]}
+    return predictions
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", nargs="?", choices=sorted(TASKS), default="bccd")
     parser.add_argument("data", nargs="?", type=Path, default=Path("../shared/data/bccd"))
     parser.add_argument("--budget", default="10m")
-    parser.add_argument("--peer", action="store_true", help="bccd: also torchvision's FCOS")
-    parser.add_argument("--quick", action="store_true", help="one minute")
+    parser.add_argument("--who", default=",".join(USUAL), help="separated by commas")
+    parser.add_argument("--set", action="append", default=[], help="a setting of ours")
+    parser.add_argument("--peer-python", default="", help="a Python with ultralytics, libreyolo")
+    parser.add_argument("--keep", type=Path, help="folder for runs and logs")
+    parser.add_argument("--quick", action="store_true", help="one minute, ours and one peer")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.budget = "60s"
+        arguments.budget, arguments.who = "60s", "yolo-s,torchvision-fcos"
     if not arguments.data.exists():
         print(f"skipped: {arguments.data} is not here", file=sys.stderr)
         return
-    data = ww.read(arguments.data)
     results = []
-    with tempfile.TemporaryDirectory() as folder:
-        made = ours(arguments.work, data, arguments.budget, Path(folder))
-        results.append(("whatwhere", ww.__version__, made))
-        print(made, file=sys.stderr, flush=True)
-    if arguments.peer and arguments.work == "bccd":
-        made = fcos(data, parse_budget(arguments.budget))
-        results.append(("torchvision FCOS", version("torchvision"), made))
-    for key in KEYS[arguments.work]:
-        base = results[-1][2][key]
-        for who, release, numbers in results:
+    with tempfile.TemporaryDirectory() as temporary:
+        for name in arguments.who.split(","):
+            who, _, own = name.partition(":")
+            budget = own or arguments.budget
+            folder = (arguments.keep or Path(temporary)).resolve() / name.replace(":", "-")
+            folder.mkdir(parents=True)
+            if who in OTHERS and not arguments.peer_python:
+                print(f"skipped: {who} needs --peer-python", file=sys.stderr)
+                continue
+            if who in OTHERS or who.startswith("torchvision-"):
+                python = arguments.peer_python
+                made = peer(who, arguments.data, parse_budget(budget), folder, python)
+            else:
+                made = ours(who, arguments.data, budget, folder, arguments.set)
+                who = f"whatwhere {who}"
+            results.append((who, budget, made))
+            numbers = made["numbers"]
+            print(
+                f"{who:24} {budget:5} AP {numbers['AP']:.4f}  AP50 {numbers['AP50']:.4f}"
+                f"  ({made['seconds']:.0f} s, {made['about']})",
+                file=sys.stderr,
+                flush=True,
+            )
+    for key in ("AP", "AP50"):
+        for who, budget, made in results:
+            value = made["numbers"][key]
+            first = results[0][2]["numbers"][key]
             row = {
-                "work": f"{arguments.work} {arguments.budget} {key}",
+                "work": f"{arguments.data.resolve().name} {budget} {key}",
                 "who": who,
-                "version": release,
-                "value": round(numbers[key], 4),
-                "ratio": round(numbers[key] / base, 3) if base else None,
-                "seconds": round(numbers["seconds"]),
+                "version": made["version"],
+                "value": round(value, 4),
+                "ratio": round(first / value, 3) if value else None,
+                "seconds": round(made["seconds"]),
             }
             print(
                 json.dumps(row)
                 if arguments.json
-                else f"{row['work']:24} {who:18} {row['value']:.4f}  ({row['seconds']} s)"
+                else f"{row['work']:22} {who:24} {row['version']:9} {value:.4f}  ({row['seconds']} s)"
             )
+    for who, budget, made in results:
+        each = made["numbers"]["per_class"]
+        if not arguments.json:
+            text = ", ".join(f"{name} {row['AP50']:.3f}" for name, row in each.items())
+            print(f"AP50 of {who} {budget}: {text}")
 
 
 if __name__ == "__main__":
