@@ -45,7 +45,9 @@ def extent(image: NDArray[np.uint8], class_id: int) -> NDArray[np.float32] | Non
 
 def check(made: Sample, tolerance: float = 1.5) -> int:
     """Each box lies around the pixels of its colour; gives how many were found."""
-    for class_id, box in zip(made.classes, made.boxes, strict=True):
+    for class_id, box, ignore in zip(made.classes, made.boxes, made.ignore, strict=True):
+        if ignore and (box[2:] - box[:2]).min() <= 8:
+            continue  # perhaps enlarged to a detector's cell
         found = extent(made.image, int(class_id))
         if found is None:
             assert (box[2:] - box[:2]).min() < 4, f"no pixels of {class_id} at {box}"
@@ -95,6 +97,54 @@ def test_what_is_left_of_an_object_decides_what_it_is() -> None:
         assert made.ignore.tolist() == ignored, shift
     region = replace(sample(box=box), ignore=np.array([True]))
     assert place(region, blank((90, 120)), (1.0, 1.0), (0.0, 0.0)).ignore.tolist() == [True]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=6),
+    st.floats(0.02, 3),
+    st.floats(-150, 150),
+    st.floats(-150, 150),
+)
+def test_nothing_that_is_seen_is_lost(
+    shares: list[tuple[float, ...]], scale: float, ox: float, oy: float
+) -> None:
+    """Each object becomes an example or a region to ignore, unless nothing of it is seen."""
+    corners = np.sort(np.array(shares).reshape(-1, 2, 2), 1) * [120, 90]
+    boxes = corners.reshape(-1, 4).astype(np.float32)
+    ids = np.arange(len(boxes))
+    given_sample = Sample(sample().image, boxes, ids, ids < 0)
+    size = (80, 110)
+    made = place(given_sample, blank(size), (scale, scale), (ox, oy))
+    assert (made.boxes >= 0).all()
+    assert (made.boxes <= [110, 80, 110, 80]).all()
+    assert made.boxes.dtype == np.float32
+    # The pixel grid may move a box by a pixel, or by the rounding of the picture's size.
+    moved = boxes * scale + np.array([ox, oy] * 2, np.float32)
+    seen = np.clip(moved, 0, [110, 80, 110, 80])
+    sides = (seen[:, 2:] - seen[:, :2]).min(1)
+    assert set(ids[sides > 1.5]) <= set(made.classes)
+    example = set(made.classes[~made.ignore])
+    assert not example & set(ids[sides < 0.4])
+
+
+def test_an_object_too_small_for_an_example_is_no_background() -> None:
+    """4 x 4 pixels at a fifth of the size: 0.8 pixels, in a region as large as a cell."""
+    made = place(sample(box=(60, 40, 64, 44)), blank((80, 110)), (0.2, 0.2), (10.0, 10.0))
+    assert made.ignore.tolist() == [True]
+    np.testing.assert_allclose(made.boxes[0], [18.4, 14.4, 26.4, 22.4], atol=0.2)
+    twice = place(sample(box=(60, 40, 64, 44)), blank((80, 110)), (0.5, 0.5), (10.0, 10.0))
+    assert twice.ignore.tolist() == [False]
+
+
+def test_shrinking_much_averages_all_pixels() -> None:
+    """A chessboard of single pixels is grey from afar; with every fourth pixel it would not."""
+    board = np.indices((96, 96)).sum(0) % 2 * 255
+    picture = np.stack([board] * 3, 2).astype(np.uint8)
+    none = np.zeros(0, np.int64)
+    plain = Sample(picture, np.zeros((0, 4), np.float32), none, none.astype(bool))
+    made = place(plain, blank((24, 24)), (0.25, 0.25), (0.0, 0.0))
+    assert 100 < made.image.min() <= made.image.max() < 155
 
 
 @pytest.mark.parametrize("size", [(96, 96), (64, 128), (160, 96)])
@@ -150,6 +200,18 @@ def test_mirror(flip: float, vertical: float) -> None:
     steps = (-1 if vertical else 1, -1 if flip else 1)
     assert np.array_equal(made.image, plain.image[:: steps[0], :: steps[1]])
     assert made.image.flags.c_contiguous
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from([(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)]), st.floats(0, 60), st.floats(0, 40))
+def test_mirroring_twice_changes_nothing(flips: tuple[float, float], x: float, y: float) -> None:
+    config = replace(CONFIG, flip=flips[0], vertical_flip=flips[1])
+    plain = replace(sample(), boxes=np.array([[x, y, x + 30, y + 20]], np.float32))
+    once = mirror(plain, config, np.random.default_rng(0))
+    twice = mirror(once, config, np.random.default_rng(0))
+    assert np.array_equal(twice.image, plain.image)
+    np.testing.assert_allclose(twice.boxes, plain.boxes, atol=1e-4)
+    assert not np.array_equal(once.image, plain.image)
 
 
 def test_mirror_keeps_empty_samples() -> None:

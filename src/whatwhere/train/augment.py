@@ -7,7 +7,9 @@ makes it, nor on what was drawn before. That is what makes runs repeat and resum
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -18,7 +20,13 @@ from whatwhere.types import Boxes, Image, box_area
 
 # An object of which less than this is still seen is no example, but no background either.
 _SEEN = 0.3
-_GREY = (114, 114, 114)
+# Nor is one whose shorter side is below this many pixels of the canvas.
+LEAST_SIDE = 1.0
+# The finest level of a detector looks at cells of 8 pixels.
+_CELL = 8.0
+_GREY = 114
+# Share of red, green and blue in the grey of each (ITU-R BT.601), for all three channels.
+_LUMA = np.array([[0.299, 0.587, 0.114]] * 3)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,33 +49,90 @@ class Sample:
 def place(
     sample: Sample, canvas: Image, scale: tuple[float, float], offset: tuple[float, float]
 ) -> Sample:
-    """Paste a picture into `canvas` at scale and offset; what sticks out is cut off."""
+    """Paste a picture into `canvas` at scale and offset; what sticks out is cut off.
+
+    Pixels are copied or resized as `transforms.resize` does it, so scale and offset are met
+    within a pixel of the canvas, and the boxes follow what was really done.
+
+    An object of which little is still seen, or which is too small for an example, is marked
+    `ignore`: it is there, so its place is no background either. A region to ignore that is
+    smaller than a cell of a detector is enlarged to one, or no anchor would notice it.
+
+    Args:
+        sample: boxes in pixels of its picture.
+        canvas: uint8 (H, W, 3); changed.
+        scale: (x, y), canvas pixels a picture pixel.
+        offset: (x, y), where the picture's origin lies on the canvas.
+
+    Returns:
+        The canvas with the boxes in its pixels, all of them within it.
+    """
     height, width = canvas.shape[:2]
-    matrix = np.array([[scale[0], 0, offset[0]], [0, scale[1], offset[1]]])
-    # OpenCV's pixel centres are whole numbers, ours lie at halves.
-    matrix[:, 2] += 0.5 * np.array(scale) - 0.5
-    cv2.warpAffine(
-        sample.image,
-        matrix,
-        (width, height),
-        dst=canvas,
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
-    factors = np.array(scale * 2, np.float32)
-    moved = sample.boxes * factors + np.array(offset * 2, np.float32)
-    limits = np.array([width, height, width, height], np.float32)
-    clipped: Boxes = np.clip(moved, 0, limits).astype(np.float32)
-    seen = box_area(clipped) / np.maximum(box_area(moved), 1e-6)
+    x = _span(sample.image.shape[1], scale[0], offset[0], width)
+    y = _span(sample.image.shape[0], scale[1], offset[1], height)
+    if x is None or y is None:
+        none = np.zeros(0, np.int64)
+        return Sample(canvas, np.zeros((0, 4), np.float32), none, none.astype(bool), sample.known)
+    part = sample.image[y.first : y.end, x.first : x.end]
+    if part.shape[:2] != (y.size, x.size):
+        # 240 x 320 to 200 x 150: 0.05 ms bilinear, 0.30 ms by area, 0.48 ms as warpAffine.
+        # Down to half the size each source pixel still counts in the bilinear one.
+        small = 2 * y.size < part.shape[0] or 2 * x.size < part.shape[1]
+        method = cv2.INTER_AREA if small else cv2.INTER_LINEAR
+        part = np.asarray(cv2.resize(part, (x.size, y.size), interpolation=method))
+    top, left = max(0, y.start), max(0, x.start)
+    shown = part[top - y.start : height - y.start, left - x.start : width - x.start]
+    canvas[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+    factors = np.array([x.scale, y.scale] * 2, np.float32)
+    moved = sample.boxes * factors + np.array([x.offset, y.offset] * 2, np.float32)
+    limits = np.array([width, height] * 2, np.float32)
+    clipped: Boxes = np.minimum(np.maximum(moved, 0), limits).astype(np.float32)
     sides = clipped[:, 2:] - clipped[:, :2]
-    keep = (sides > 1).all(1)
-    return Sample(
-        canvas,
-        clipped[keep],
-        sample.classes[keep],
-        (sample.ignore | (seen < _SEEN))[keep],
-        sample.known,
-    )
+    seen = box_area(clipped) / np.maximum(box_area(moved), 1e-6)
+    tiny = (sides < LEAST_SIDE).any(1)
+    ignore = sample.ignore | (seen < _SEEN) | tiny
+    if (ignore & tiny).any():
+        clipped = np.where((ignore & tiny)[:, None], _grown(clipped, limits), clipped)
+    keep = (sides > 0).all(1)
+    return Sample(canvas, clipped[keep], sample.classes[keep], ignore[keep], sample.known)
+
+
+class _Span(NamedTuple):
+    """One axis of `place`: source pixels first..end become `size` pixels at `start`."""
+
+    first: int
+    end: int
+    start: int
+    size: int
+
+    @property
+    def scale(self) -> float:
+        return self.size / (self.end - self.first)
+
+    @property
+    def offset(self) -> float:
+        return self.start - self.first * self.scale
+
+
+def _span(length: int, scale: float, offset: float, limit: int) -> _Span | None:
+    """What of a picture's axis is seen in 0..limit; None if nothing is."""
+    # More than is seen, so that rounding leaves no gap and the border has its neighbours.
+    spare = 1 + math.ceil(1 / scale)
+    first = max(0, math.floor(-offset / scale) - spare)
+    end = min(length, math.ceil((limit - offset) / scale) + spare)
+    if end <= first:
+        return None
+    start = round(offset + first * scale)
+    size = max(1, round((end - first) * scale))
+    return _Span(first, end, start, size) if start < limit and start + size > 0 else None
+
+
+def _grown(boxes: Boxes, limits: Boxes) -> Boxes:
+    """Boxes around the same centres with sides of at least `_CELL`, cut at the canvas."""
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = np.maximum(boxes[:, 2:] - boxes[:, :2], _CELL) / 2
+    grown = np.concatenate([centre - half, centre + half], 1)
+    return np.minimum(np.maximum(grown, 0), limits).astype(np.float32)
 
 
 def affine(
@@ -107,9 +172,7 @@ def mosaic(
         # The corner of the picture that points to the centre lies at the centre.
         offset_x = region.shape[1] - columns * scale if left else 0.0
         offset_y = region.shape[0] - rows * scale if top else 0.0
-        tile = np.full(region.shape, _GREY[0], np.uint8)
-        part = place(sample, tile, (scale, scale), (offset_x, offset_y))
-        region[:] = tile
+        part = place(sample, region, (scale, scale), (offset_x, offset_y))
         shift = np.array([0 if left else cx, 0 if top else cy] * 2, np.float32)
         parts.append((part.boxes + shift, part))
     known = [part.known for _, part in parts if part.known is not None]
@@ -148,41 +211,36 @@ def mirror(sample: Sample, config: TrainConfig, rng: np.random.Generator) -> Sam
     image, boxes = sample.image, sample.boxes
     height, width = image.shape[:2]
     if rng.random() < config.flip:
-        image = image[:, ::-1]
+        # 0.01 ms for 320 x 320; a copy of the reversed array takes 0.36 ms.
+        image = np.asarray(cv2.flip(image, 1))
         boxes = np.stack([width - boxes[:, 2], boxes[:, 1], width - boxes[:, 0], boxes[:, 3]], 1)
     if rng.random() < config.vertical_flip:
-        image = image[::-1]
+        image = np.asarray(cv2.flip(image, 0))
         boxes = np.stack([boxes[:, 0], height - boxes[:, 3], boxes[:, 2], height - boxes[:, 1]], 1)
-    return Sample(
-        np.ascontiguousarray(image),
-        boxes.astype(np.float32),
-        sample.classes,
-        sample.ignore,
-        sample.known,
-    )
+    return replace(sample, image=image, boxes=boxes.astype(np.float32))
 
 
 def recolour(image: Image, strength: float, rng: np.random.Generator) -> Image:
-    """Brightness, contrast and saturation changed by up to `strength`, hue a little."""
+    """Brightness, contrast and saturation changed by up to `strength`, hue a little.
+
+    All of it is linear in the colours, so one matrix does it in one pass over the pixels.
+    """
     if strength == 0:
         return image
     brightness, contrast, saturation = 1 + strength * rng.uniform(-1, 1, 3)
-    levels = np.arange(256, dtype=np.float32)
-    # One table for brightness and contrast together; a tint of each channel stands for hue.
+    # A tint of each channel stands for hue.
     tint = 1 + 0.1 * strength * rng.uniform(-1, 1, 3)
-    base = (levels * brightness - 128) * contrast + 128
-    table = np.clip(base[:, None] * tint, 0, 255).astype(np.uint8)
-    changed = cv2.LUT(image, table.reshape(256, 1, 3))
+    gain = brightness * contrast * tint
+    shift = 128 * (1 - contrast) * tint
+    mix = np.eye(3)
     if rng.random() < 0.5:
-        grey = cv2.cvtColor(changed, cv2.COLOR_RGB2GRAY)
-        changed = cv2.addWeighted(
-            changed, saturation, cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), 1 - saturation, 0
-        )
-    result: Image = np.asarray(changed, np.uint8)
-    return result
+        mix = saturation * mix + (1 - saturation) * _LUMA
+    matrix = np.concatenate([mix * gain, (mix @ shift)[:, None]], 1).astype(np.float32)
+    changed: Image = np.asarray(cv2.transform(image, matrix), np.uint8)
+    return changed
 
 
 def blank(size: tuple[int, int]) -> Image:
     """A grey canvas of (height, width)."""
-    canvas: Image = np.full((*size, 3), _GREY[0], np.uint8)
+    canvas: Image = np.full((*size, 3), _GREY, np.uint8)
     return canvas
