@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, SSD, FasterRCNN, RetinaNet
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
@@ -68,7 +69,7 @@ def make(kind: str, classes: int, height: int, width: int) -> nn.Module:
         anchors = AnchorGenerator(sizes, ((0.5, 1.0, 2.0),) * 3)
         return RetinaNet(body, classes, anchor_generator=anchors, **fit)
     if kind == "faster-rcnn":
-        anchors = AnchorGenerator(((16, 32), (64,), (128,)), ((0.5, 1.0, 2.0),) * 3)
+        anchors = AnchorGenerator(((24,), (48,), (96,)), ((0.5, 1.0, 2.0),) * 3)
         pool = MultiScaleRoIAlign(["0", "1", "2"], output_size=7, sampling_ratio=2)
         return FasterRCNN(body, classes + 1, rpn_anchor_generator=anchors, box_roi_pool=pool, **fit)
     boxes = DefaultBoxGenerator([[2, 3]] * 3, min_ratio=8, max_ratio=60)

@@ -172,11 +172,8 @@ def main() -> None:
                 "ratio": round(first / value, 3) if value else None,
                 "seconds": round(made["seconds"]),
             }
-            print(
-                json.dumps(row)
-                if arguments.json
-                else f"{row['work']:22} {who:24} {row['version']:9} {value:.4f}  ({row['seconds']} s)"
-            )
+            text = f"{row['work']:22} {who:24} {row['version']:9} {value:.4f}  ({row['seconds']} s)"
+            print(json.dumps(row) if arguments.json else text)
     for who, budget, made in results:
         each = made["numbers"]["per_class"]
         if not arguments.json:
