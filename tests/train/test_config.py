@@ -32,6 +32,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "freeze": ("0", False),
     "size": ("96", 96),
     "width_head": ("64", 64),
+    "small_objects": ("true", True),
     "epochs": ("3", 3),
     "budget": ("2m", 120.0),
     "batch": ("8", 8),

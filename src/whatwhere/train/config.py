@@ -56,6 +56,9 @@ class TrainConfig:
         0, "longer side in pixels without height and width; 0 for the task's default", least=0
     )
     width_head: int = _setting(96, "channels of a detector's pyramid and head", least=1)
+    small_objects: bool = _setting(
+        False, "give a yolo a level of stride 4; costs about three times the time"
+    )
     epochs: int = _setting(0, "passes over the data; 0 to plan them from the budget", least=0)
     budget: float = _setting(
         0.0,

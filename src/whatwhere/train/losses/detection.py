@@ -4,6 +4,10 @@ Task-aligned assignment (Feng et al., TOOD, ICCV 2021): an object is given to th
 points inside its box whose present class score and box fit it best together; their target
 score is how well they fit. Boxes are taught by generalised IoU (Rezatofighi et al., CVPR
 2019) and by the distribution focal loss (Li et al., NeurIPS 2020).
+
+An object narrower than a step of the finest level may have no anchor point inside. For the
+choice of its points it counts as one step wide, so that no object is without an example;
+its box stays what it is.
 """
 
 from __future__ import annotations
@@ -18,16 +22,31 @@ from torch.nn import functional
 from whatwhere.train.batch import BoxTargets
 
 BINS = 16
-"""A side lies at most BINS - 1 strides away from its anchor point."""
+"""A side lies at most BINS - 1 strides away from its anchor point, unless a head has more."""
+LEAST_TARGET = 0.05
+"""Target score of an object's best point, at least: what nobody overlaps is still taught."""
+_LEAST_OVERLAP = 1e-3
 
 
 class RawBoxes(TypedDict):
-    """What a head says before decoding; A anchor points over all levels, C classes."""
+    """What a head says before decoding; A anchor points over all levels, C classes, B bins."""
 
     logits: Tensor  # (N, A, C), before the sigmoid
-    sides: Tensor  # (N, A, 4, BINS), before the softmax: left, top, right, bottom
+    sides: Tensor  # (N, A, 4, B), before the softmax: left, top, right, bottom
     points: Tensor  # (A, 2), x and y of each anchor point in input pixels
     strides: Tensor  # (A,), input pixels per step of a side
+
+
+def decode_sides(sides: Tensor, points: Tensor, strides: Tensor) -> Tensor:
+    """Boxes (..., 4), x1 y1 x2 y2 in input pixels, from the distributions of their sides.
+
+    Args:
+        sides: (..., 4, B) logits.
+        points: (..., 2); strides: (...,); one for each box, or broadcast.
+    """
+    bins = torch.arange(sides.shape[-1], dtype=sides.dtype, device=sides.device)
+    distance = (sides.softmax(-1) @ bins) * strides.unsqueeze(-1)
+    return torch.cat([points - distance[..., :2], points + distance[..., 2:]], -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,44 +67,36 @@ class DetectionLoss:
     side_gain: float = 1.0
 
     def __call__(
-        self, raw: RawBoxes, boxes: Tensor, targets: BoxTargets
+        self, raw: RawBoxes, targets: BoxTargets, boxes: Tensor | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a scalar, and its parts for the log.
 
         Args:
             raw: what the head says.
-            boxes: (N, A, 4), the same decoded.
             targets: what it should say.
+            boxes: (N, A, 4), the same decoded, if they are at hand.
         """
-        logits = raw["logits"]
+        logits, points, strides = raw["logits"], raw["points"], raw["strides"]
         with torch.no_grad():
-            object_of, quality = self.assign(logits.sigmoid(), boxes, raw["points"], targets)
+            if boxes is None:
+                boxes = decode_sides(raw["sides"], points, strides)
+            object_of, quality = self.assign(logits.sigmoid(), boxes, points, targets, strides)
             positive = quality > 0
-            weight = logits.new_ones(logits.shape)
-            target = torch.zeros_like(logits)
             picture, point = positive.nonzero(as_tuple=True)
             owner = object_of[picture, point]
-            target[picture, point, targets.classes[picture, owner]] = quality[picture, point]
-            if targets.known is not None:
-                # A class that nobody looked for is not wrong where nothing is assigned.
-                weight *= targets.known[:, None, :] | (target > 0)
-            inside = _inside(raw["points"], targets.boxes) & (
-                targets.ignore & targets.valid
-            ).unsqueeze(-1)
-            weight *= (~inside.any(1) | positive).unsqueeze(-1)
+            share = quality[picture, point]
+            target = torch.zeros_like(logits)
+            target[picture, point, targets.classes[picture, owner]] = share
+            weight = _weight(target, positive, points, targets)
             total = quality.sum().clamp(min=1.0)
+            wanted = targets.boxes[picture, owner]
         classes = functional.binary_cross_entropy_with_logits(
             logits, target, weight, reduction="sum"
         )
-        share = quality[picture, point]
-        wanted = targets.boxes[picture, owner]
-        box = ((1 - _giou(boxes[picture, point], wanted)) * share).sum()
-        side = (
-            _side_loss(
-                raw["sides"][picture, point], wanted, raw["points"][point], raw["strides"][point]
-            )
-            * share
-        ).sum()
+        # Only the boxes that are taught are decoded again, with gradients.
+        sides, at, step = raw["sides"][picture, point], points[point], strides[point]
+        box = ((1 - _giou(decode_sides(sides, at, step), wanted)) * share).sum()
+        side = (_side_loss(sides, wanted, at, step) * share).sum()
         parts = {
             "class_loss": self.class_gain * classes / total,
             "box_loss": self.box_gain * box / total,
@@ -96,38 +107,85 @@ class DetectionLoss:
         }
 
     def assign(
-        self, scores: Tensor, boxes: Tensor, points: Tensor, targets: BoxTargets
+        self,
+        scores: Tensor,
+        boxes: Tensor,
+        points: Tensor,
+        targets: BoxTargets,
+        strides: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """For each anchor point the object it answers for (N, A) and its target score (N, A).
 
         A target score of 0 means background.
         """
         count, anchors, _ = scores.shape
-        if targets.boxes.shape[1] == 0:
-            empty = torch.zeros((count, anchors), dtype=torch.int64, device=scores.device)
-            return empty, scores.new_zeros((count, anchors))
-        wanted = (targets.valid & ~targets.ignore).unsqueeze(-1)  # (N, G, 1)
-        overlap = _iou(targets.boxes, boxes) * wanted  # (N, G, A)
-        index = targets.classes.unsqueeze(1).expand(-1, anchors, -1)
-        score = scores.gather(2, index).transpose(1, 2)  # (N, G, A)
+        objects = targets.boxes.shape[1]
+        object_of = torch.zeros(count * anchors, dtype=torch.int64, device=scores.device)
+        quality = scores.new_zeros(count * anchors)
+        if objects == 0:
+            return object_of.view(count, anchors), quality.view(count, anchors)
+        inside = _inside(points, _widened(targets.boxes, float(strides.min())))
+        inside &= (targets.valid & ~targets.ignore).unsqueeze(-1)
+        # Of all pairs of object and point few are inside: only those are compared.
+        picture, number, point = inside.nonzero(as_tuple=True)
+        overlap = _pair_iou(targets.boxes[picture, number], boxes[picture, point])
+        # A point beside a narrow object may say a box that does not touch it.
+        overlap = overlap.clamp(min=_LEAST_OVERLAP)
+        score = scores[picture, point, targets.classes[picture, number]]
         fit = score.clamp(min=1e-9) ** self.alpha * overlap**self.beta
-        inside = _inside(points, targets.boxes) & wanted
-        fit = fit * inside
-        best = fit.topk(min(self.candidates, anchors), dim=-1)
-        chosen = torch.zeros_like(fit, dtype=torch.bool)
-        chosen.scatter_(2, best.indices, best.values > 0)
-        # A point claimed by several objects goes to the one it overlaps most.
-        rival = torch.where(chosen, overlap, overlap.new_tensor(-1.0))
-        object_of = rival.argmax(1)  # (N, A)
-        mine = functional.one_hot(object_of, wanted.shape[1]).permute(0, 2, 1).bool()
-        chosen &= mine
+        table = fit.new_zeros(inside.shape)
+        table[picture, number, point] = fit
+        best = table.topk(min(self.candidates, anchors), dim=-1)
+        picture, number, rank = (best.values > 0).nonzero(as_tuple=True)
+        point, fit = best.indices[picture, number, rank], best.values[picture, number, rank]
+        overlap = _pair_iou(targets.boxes[picture, number], boxes[picture, point])
+        overlap = overlap.clamp(min=_LEAST_OVERLAP)
+        # A point claimed by several objects goes to the one it overlaps most, or to the first.
+        place = picture * anchors + point
+        most = quality.scatter_reduce(0, place, overlap, "amax")
+        claim = torch.where(overlap == most[place], number, objects)
+        first = torch.full_like(object_of, objects).scatter_reduce_(0, place, claim, "amin")
+        mine = first[place] == number
+        place, number, fit, overlap = place[mine], number[mine], fit[mine], overlap[mine]
         # Scaled so that each object's best point has its IoU as target score.
-        fit = fit * chosen
-        # An overlap of a thousandth, to the power of six, is still far above the clamp.
-        scale = (overlap * chosen).amax(-1, keepdim=True) / fit.amax(-1, keepdim=True).clamp(
-            min=1e-30
-        )
-        return object_of, (fit * scale).amax(1)
+        owner = picture[mine] * objects + number
+        top = fit.new_zeros(count * objects)
+        best_overlap = top.scatter_reduce(0, owner, overlap, "amax").clamp(min=LEAST_TARGET)
+        best_fit = top.scatter_reduce(0, owner, fit, "amax")
+        object_of[place] = number
+        quality[place] = fit / best_fit[owner] * best_overlap[owner]
+        return object_of.view(count, anchors), quality.view(count, anchors)
+
+
+def _weight(target: Tensor, positive: Tensor, points: Tensor, targets: BoxTargets) -> Tensor | None:
+    """What each class score (N, A, C) counts; None if all count the same."""
+    weight = None
+    if targets.known is not None:
+        # A class that nobody looked for is not wrong where nothing is assigned.
+        weight = (targets.known[:, None, :] | (target > 0)).to(target.dtype)
+    ignored = targets.ignore & targets.valid
+    if ignored.any():
+        inside = (_inside(points, targets.boxes) & ignored.unsqueeze(-1)).any(1)
+        counts = (~inside | positive).unsqueeze(-1).to(target.dtype)
+        weight = counts.expand_as(target) if weight is None else weight * counts
+    return weight
+
+
+def _widened(boxes: Tensor, least: float) -> Tensor:
+    """Boxes (N, G, 4) whose sides are at least this long, about the same centre.
+
+    Points lie a step apart and half a step from the border, so a box a little longer than a
+    step holds one wherever it lies.
+    """
+    half = 0.5005 * least
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    return torch.cat(
+        [
+            torch.minimum(boxes[..., :2], centre - half),
+            torch.maximum(boxes[..., 2:], centre + half),
+        ],
+        -1,
+    )
 
 
 def _inside(points: Tensor, boxes: Tensor) -> Tensor:
@@ -137,15 +195,12 @@ def _inside(points: Tensor, boxes: Tensor) -> Tensor:
     return (x > x1) & (x < x2) & (y > y1) & (y < y2)
 
 
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of boxes (N, G, 4) with boxes (N, A, 4): (N, G, A)."""
-    a, b = a.unsqueeze(2), b.unsqueeze(1)
-    width = (torch.minimum(a[..., 2], b[..., 2]) - torch.maximum(a[..., 0], b[..., 0])).clamp_(0)
-    height = (torch.minimum(a[..., 3], b[..., 3]) - torch.maximum(a[..., 1], b[..., 1])).clamp_(0)
-    inter = width * height
-    area_a = (a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1])
-    area_b = (b[..., 2] - b[..., 0]) * (b[..., 3] - b[..., 1])
-    return inter / (area_a + area_b - inter).clamp(min=1e-9)
+def _pair_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of boxes (K, 4) pair by pair, (K,), in 0..1."""
+    top_left, bottom_right = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
+    inter = (bottom_right - top_left).clamp_(min=0).prod(-1)
+    union = (a[:, 2:] - a[:, :2]).prod(-1) + (b[:, 2:] - b[:, :2]).prod(-1) - inter
+    return inter / union.clamp_(min=1e-9)
 
 
 def _giou(a: Tensor, b: Tensor) -> Tensor:
@@ -162,7 +217,7 @@ def _side_loss(sides: Tensor, boxes: Tensor, points: Tensor, strides: Tensor) ->
     """Distribution focal loss: the two bins around the true distance share the probability.
 
     Args:
-        sides: (K, 4, BINS) logits.
+        sides: (K, 4, B) logits.
         boxes: (K, 4) wanted, in input pixels.
         points: (K, 2); strides: (K,).
 
@@ -170,7 +225,7 @@ def _side_loss(sides: Tensor, boxes: Tensor, points: Tensor, strides: Tensor) ->
         (K,), the mean over the four sides.
     """
     distance = torch.cat([points - boxes[:, :2], boxes[:, 2:] - points], -1) / strides[:, None]
-    distance = distance.clamp(0, BINS - 1 - 0.01)
+    distance = distance.clamp(0, sides.shape[-1] - 1 - 0.01)
     low = distance.long()
     share = distance - low
     log = sides.log_softmax(-1)

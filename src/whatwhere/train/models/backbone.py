@@ -95,6 +95,8 @@ def create_backbone(
             f" the network, use --backbone {DEFAULT_BACKBONE}, or --set pretrained=false"
         ) from error
     config: Any = net.pretrained_cfg
+    if levels:
+        _drop_unused(net)
     source, licence = "random", ""
     if installed is not None:
         _load_installed(net, installed)
@@ -136,6 +138,13 @@ def _level_indices(name: str, levels: tuple[int, ...]) -> tuple[int, ...]:
             f"the backbone {name!r} does not give feature maps of strides {wanted}, which a"
             f" detector needs: use --backbone {DEFAULT_BACKBONE} or another convolutional network"
         ) from error
+
+
+def _drop_unused(net: nn.Module) -> None:
+    """Remove stages behind the last wanted level, which timm's EfficientNets keep and run."""
+    used = getattr(net, "_stage_out_idx", None)
+    if isinstance(used, dict) and isinstance(net.blocks, nn.Sequential):
+        del net.blocks[max(used) :]
 
 
 def _load_installed(net: nn.Module, shipped: str) -> None:

@@ -10,6 +10,7 @@ of a learned distribution (Li et al., Generalized Focal Loss, NeurIPS 2020).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatwhere.train.batch import Batch
-from whatwhere.train.losses.detection import BINS, DetectionLoss, RawBoxes
+from whatwhere.train.depthwise import depthwise_conv
+from whatwhere.train.losses.detection import BINS, DetectionLoss, RawBoxes, decode_sides
 from whatwhere.train.models.backbone import (
     LEVELS,
     ScalePixels,
@@ -32,12 +34,58 @@ if TYPE_CHECKING:
     from whatwhere.train.config import TrainConfig
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a size is made of, beside its width.
+
+    Args:
+        separable: convolutions of pyramid and head in two steps, by channel and by point
+            (Howard et al., MobileNets, 2017): a tenth of the work.
+        depth: convolutions in each tower of the head.
+        short: the pretrained body ends at stride 16; the level of stride 32 is new and cheap.
+            Most weights of such a body lie behind stride 16.
+    """
+
+    separable: bool = False
+    depth: int = 2
+    short: bool = False
+
+
+class Depthwise(nn.Conv2d):
+    """A convolution of each channel by itself, with `train.depthwise`'s backward pass."""
+
+    def __init__(self, width: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(width, width, kernel, stride, kernel // 2, groups=width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return depthwise_conv(x, self.weight, self.stride, self.padding)  # type: ignore[arg-type]
+
+
+def convolution(
+    inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, separable: bool = False
+) -> nn.Module:
+    """A convolution without bias, whole or in two steps; the latter has 5x5 for 3x3."""
+    if separable and kernel > 1:
+        return nn.Sequential(
+            Depthwise(inputs, kernel + 2, stride), nn.Conv2d(inputs, outputs, 1, bias=False)
+        )
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
+
+
 class ConvBlock(nn.Sequential):
     """Convolution, batch norm, SiLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        separable: bool = False,
+    ) -> None:
         super().__init__(
-            nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+            convolution(inputs, outputs, kernel, stride, separable=separable),
             nn.BatchNorm2d(outputs),
             nn.SiLU(inplace=True),
         )
@@ -46,13 +94,19 @@ class ConvBlock(nn.Sequential):
 class Pyramid(nn.Module):
     """Features of all levels at one width, mixed downwards and upwards."""
 
-    def __init__(self, channels: tuple[int, ...], width: int) -> None:
+    def __init__(self, channels: tuple[int, ...], width: int, *, separable: bool = False) -> None:
         super().__init__()
         last = len(channels) - 1
+
+        def blocks(inputs: int, stride: int = 1) -> nn.ModuleList:
+            return nn.ModuleList(
+                ConvBlock(inputs, width, 3, stride, separable=separable) for _ in range(last)
+            )
+
         self.lateral = nn.ModuleList(ConvBlock(count, width, 1) for count in channels)
-        self.down = nn.ModuleList(ConvBlock(2 * width, width) for _ in range(last))
-        self.shrink = nn.ModuleList(ConvBlock(width, width, 3, 2) for _ in range(last))
-        self.up = nn.ModuleList(ConvBlock(2 * width, width) for _ in range(last))
+        self.down = blocks(2 * width)
+        self.shrink = blocks(width, 2)
+        self.up = blocks(2 * width)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         levels = [lateral(x) for lateral, x in zip(self.lateral, features, strict=True)]
@@ -66,12 +120,12 @@ class Pyramid(nn.Module):
 
 
 class Tower(nn.Module):
-    """Two 3x3 convolutions shared by all levels, batch norms for each level."""
+    """Convolutions shared by all levels, batch norms for each level."""
 
-    def __init__(self, width: int, levels: int, depth: int = 2) -> None:
+    def __init__(self, width: int, levels: int, depth: int = 2, *, separable: bool = False) -> None:
         super().__init__()
         self.convs = nn.ModuleList(
-            nn.Conv2d(width, width, 3, padding=1, bias=False) for _ in range(depth)
+            convolution(width, width, separable=separable) for _ in range(depth)
         )
         self.norms = nn.ModuleList(
             nn.ModuleList(nn.BatchNorm2d(width) for _ in range(levels)) for _ in range(depth)
@@ -90,8 +144,11 @@ class Yolo(Network):
         classes: number of classes, C.
         backbone: name for timm.
         width: channels of pyramid and head.
+        shape: what else makes its size.
         pretrained: start from ImageNet weights.
         freeze: freeze early layers and batch norms of a pretrained backbone.
+        small_objects: a further level of stride 4.
+        bins: steps in which a side is measured.
     """
 
     def __init__(
@@ -100,77 +157,132 @@ class Yolo(Network):
         backbone: str,
         *,
         width: int = 96,
+        shape: Shape | None = None,
         pretrained: bool = True,
         freeze: bool = True,
+        small_objects: bool = False,
+        bins: int = BINS,
     ) -> None:
         super().__init__()
-        made = create_backbone(backbone, pretrained=pretrained, levels=LEVELS)
+        shape = shape or Shape()
+        levels = (4, *LEVELS) if small_objects else LEVELS
+        body = levels[:-1] if shape.short else levels
+        made = create_backbone(backbone, pretrained=pretrained, levels=body)
         self.source, self.license = made.source, made.license
-        self.strides = made.strides
+        self.strides = levels
         self.scale = ScalePixels(made.mean, made.std)
         self.backbone = made.net
         if pretrained and freeze:
-            freeze_early(self.backbone)
+            # The layers that make the finest level must be free to learn.
+            freeze_early(self.backbone, levels[0] // 2)
             fold_norms(self.backbone)
-        self.pyramid = Pyramid(made.channels, width)
-        self.class_tower = Tower(width, len(self.strides))
-        self.box_tower = Tower(width, len(self.strides))
+        channels = made.channels
+        self.further: nn.Module | None = None
+        if shape.short:
+            self.further = ConvBlock(channels[-1], width, 3, 2, separable=True)
+            channels = (*channels, width)
+        self.pyramid = Pyramid(channels, width, separable=shape.separable)
+        self.class_tower = Tower(width, len(levels), shape.depth, separable=shape.separable)
+        self.box_tower = Tower(width, len(levels), shape.depth, separable=shape.separable)
         self.classify = nn.Conv2d(width, classes, 1)
-        self.locate = nn.ModuleList(nn.Conv2d(width, 4 * BINS, 1) for _ in self.strides)
+        self.locate = nn.ModuleList(nn.Conv2d(width, 4 * bins, 1) for _ in levels)
         # Start as if one anchor point in a hundred held an object, so that the many empty
         # ones do not drown the first steps (Lin et al., Focal Loss, ICCV 2017, section 4.1).
         assert self.classify.bias is not None
         nn.init.constant_(self.classify.bias, -math.log(99))
         nn.init.normal_(self.classify.weight, std=0.01)
+        self._bins = bins
         self._loss = DetectionLoss()
-        self.register_buffer("bins", torch.arange(BINS, dtype=torch.float32), persistent=False)
 
     def train(self, mode: bool = True) -> Yolo:
         super().train(mode)
         keep_frozen(self.backbone)
         return self
 
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Features of the body (N, channels, H / stride, W / stride), finest first."""
+        x = self.scale(images).contiguous(memory_format=torch.channels_last)
+        found = list(self.backbone(x))
+        if self.further is not None:
+            found.append(self.further(found[-1]))
+        return found
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Mixed features (N, width, H / stride, W / stride), finest first."""
+        mixed: list[Tensor] = self.pyramid(self.levels(images))
+        return mixed
+
     def raw(self, images: Tensor) -> RawBoxes:
         """Head outputs for uint8 images (N, H, W, 3); H and W multiples of 32."""
-        x = self.scale(images).contiguous(memory_format=torch.channels_last)
-        levels = self.pyramid(self.backbone(x))
-        logits, sides, points, strides = [], [], [], []
-        for level, (x, stride) in enumerate(zip(levels, self.strides, strict=True)):
-            count, _, rows, columns = x.shape
-            logits.append(self.classify(self.class_tower(x, level)).permute(0, 2, 3, 1))
-            sides.append(self.locate[level](self.box_tower(x, level)).permute(0, 2, 3, 1))
-            ys = (torch.arange(rows, device=x.device, dtype=torch.float32) + 0.5) * stride
-            xs = (torch.arange(columns, device=x.device, dtype=torch.float32) + 0.5) * stride
-            grid = torch.stack(
-                [xs[None, :].expand(rows, columns), ys[:, None].expand(rows, columns)], -1
-            )
-            points.append(grid.reshape(-1, 2))
-            strides.append(torch.full((rows * columns,), float(stride), device=x.device))
-        return {
-            "logits": torch.cat([x.reshape(count, -1, x.shape[-1]) for x in logits], 1).float(),
-            "sides": torch.cat([x.reshape(count, -1, 4, BINS) for x in sides], 1).float(),
-            "points": torch.cat(points),
-            "strides": torch.cat(strides),
-        }
+        return self.heads(self.features(images))
 
-    def boxes(self, raw: RawBoxes) -> Tensor:
-        """Boxes (N, A, 4), x1 y1 x2 y2 in input pixels."""
-        bins: Tensor = self.bins  # type: ignore[assignment]
-        steps = (raw["sides"].softmax(-1) * bins).sum(-1)
-        distance = steps * raw["strides"][:, None]
-        return torch.cat([raw["points"] - distance[..., :2], raw["points"] + distance[..., 2:]], -1)
+    def heads(self, levels: list[Tensor]) -> RawBoxes:
+        """Head outputs for `features`."""
+        logits, sides = [], []
+        for level, x in enumerate(levels):
+            logits.append(_flat(self.classify(self.class_tower(x, level))))
+            sides.append(_flat(self.locate[level](self.box_tower(x, level))))
+        points, strides = anchor_points(levels, self.strides)
+        return {
+            "logits": torch.cat(logits, 1).float(),
+            "sides": torch.cat(sides, 1).float().unflatten(-1, (4, self._bins)),
+            "points": points,
+            "strides": strides,
+        }
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """The outputs of the model file: `boxes` (N, A, 4) and `scores` (N, A, C) in 0..1."""
         raw = self.raw(images)
-        return {"boxes": self.boxes(raw), "scores": raw["logits"].sigmoid()}
+        boxes = decode_sides(raw["sides"], raw["points"], raw["strides"])
+        return {"boxes": boxes, "scores": raw["logits"].sigmoid()}
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Task-aligned assignment with the losses of `losses.detection`."""
         assert batch.boxes is not None
         raw = self.raw(batch.images)
         with torch.autocast(batch.images.device.type, enabled=False):
-            return self._loss(raw, self.boxes(raw), batch.boxes)
+            return self._loss(raw, batch.boxes)
+
+
+def _flat(x: Tensor) -> Tensor:
+    """(N, K, H, W) as (N, H * W, K)."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def anchor_points(levels: list[Tensor], strides: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Middle of each cell in input pixels, x and y (A, 2), and its level's stride (A,).
+
+    Args:
+        levels: feature maps (N, K, H, W), finest first.
+        strides: of each.
+    """
+    points, steps = [], []
+    for x, stride in zip(levels, strides, strict=True):
+        rows, columns = x.shape[-2:]
+        ys = (torch.arange(rows, device=x.device, dtype=torch.float32) + 0.5) * stride
+        xs = (torch.arange(columns, device=x.device, dtype=torch.float32) + 0.5) * stride
+        grid = torch.stack(
+            [xs[None, :].expand(rows, columns), ys[:, None].expand(rows, columns)], -1
+        )
+        points.append(grid.reshape(-1, 2))
+        steps.append(torch.full((rows * columns,), float(stride), device=x.device))
+    return torch.cat(points), torch.cat(steps)
+
+
+def bins_for(height: int, width: int) -> int:
+    """How many bins let an object as large as the input be reached from near its middle.
+
+    Sixteen do up to 928 pixels: 15 steps of 32 pixels are half of it and half a step more.
+    """
+    return max(BINS, math.ceil(max(height, width) / (2 * LEVELS[-1]) + 0.5) + 1)
+
+
+_SHAPES = {
+    "s": Shape(),
+    "p": Shape(separable=True, short=True),
+    "n": Shape(separable=True),
+    "m": Shape(depth=3),
+}
 
 
 def _build(config: TrainConfig, names: tuple[str, ...]) -> Yolo:
@@ -178,8 +290,11 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> Yolo:
         len(names),
         config.backbone,
         width=config.width_head,
+        shape=_SHAPES.get(config.model.removeprefix("yolo-")),
         pretrained=config.pretrained,
         freeze=config.freeze,
+        small_objects=config.small_objects,
+        bins=bins_for(config.height, config.width),
     )
 
 
@@ -188,5 +303,10 @@ FAMILY = Family(
     title="YOLO: anchor-free, task-aligned, distributions of box sides",
     tasks=frozenset({"detect"}),
     build=_build,
-    sizes={"s": {"width_head": 96}},
+    sizes={
+        "s": {"width_head": 96},
+        "p": {"width_head": 64},
+        "n": {"width_head": 96},
+        "m": {"width_head": 160},
+    },
 )
