@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
 from torch.nn import functional
 
-from whatwhere.train.depthwise import _Depthwise, depthwise_conv
+from whatwhere.train.depthwise import DepthwiseConv, _Depthwise, depthwise_conv, quicken
 
 Pair = tuple[int, int]
 
@@ -104,3 +105,28 @@ def test_a_frozen_input_gets_no_gradient() -> None:
     assert x.grad is None
     assert weight.grad is not None
     assert torch.isfinite(weight.grad).all()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("kind", [nn.Conv2d, Conv2dSame])
+def test_a_network_is_quickened_in_place(kind: type[nn.Conv2d], bias: bool) -> None:
+    """Same names, same answers; only depthwise convolutions are replaced."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        kind(4, 8, 3, stride=2, padding=1, bias=bias),
+        kind(8, 8, 5, stride=2, padding=2, groups=8, bias=bias),
+        nn.Sequential(kind(8, 8, 3, padding=1, groups=8, bias=bias)),
+        kind(8, 8, 3, padding=1, groups=2, bias=bias),
+        kind(8, 8, 3, padding=2, dilation=2, groups=8, bias=bias),
+    )
+    state, x = net.state_dict(), torch.randn(2, 4, 21, 30)
+    expected = net(x)
+    assert quicken(net) == 2
+    assert [isinstance(module, DepthwiseConv) for module in net] == [False, True] + [False] * 3
+    assert list(net.state_dict()) == list(state)
+    torch.testing.assert_close(net(x), expected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = net(x)
+    assert (rounded.float() - expected).norm() < 0.02 * expected.norm()
+    rounded.sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())

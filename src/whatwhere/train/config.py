@@ -13,6 +13,12 @@ from whatwhere.errors import UsageError
 from whatwhere.types import TASKS, Task
 
 DEFAULT_BUDGET = "10m"
+LOSSES: Mapping[Task, tuple[str, ...]] = {
+    "classify": ("cross-entropy", "focal"),
+    "multilabel": ("bce", "focal", "asymmetric"),
+    "detect": (),
+}
+"""Names of losses by task; the first is the usual one."""
 
 
 def _setting(
@@ -79,6 +85,15 @@ class TrainConfig:
         below=1,
     )
     smoothing: float = _setting(0.05, "label smoothing of classify", least=0, most=1)
+    loss: str = _setting(
+        "",
+        "what mistakes cost: cross-entropy or focal for classify; bce, focal or asymmetric for"
+        " multilabel; '' for the task's usual one",
+        choices=("", "cross-entropy", "focal", "bce", "asymmetric"),
+    )
+    dropout: float = _setting(
+        0.2, "share of a classifier's last features left out at random", least=0, below=1
+    )
     clip: float = _setting(10.0, "largest norm of the gradient", above=0)
     mosaic: float = _setting(
         0.5, "chance that a detector's sample is made of four pictures", least=0, most=1
@@ -113,6 +128,9 @@ class TrainConfig:
             _check(field.name, getattr(self, field.name), field.metadata)
         if self.epochs and self.budget:
             raise UsageError("give either epochs or a budget, not both: each decides the length")
+        if self.loss and self.loss not in LOSSES[self.task]:
+            usable = ", ".join(LOSSES[self.task]) or "none: a detector has its own"
+            raise UsageError(f"loss {self.loss!r} is not for {self.task}: use {usable}")
         if bool(self.height) != bool(self.width):
             raise UsageError("give both height and width, or neither and a size")
         for name in ("height", "width", "size"):

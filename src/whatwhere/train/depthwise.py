@@ -18,7 +18,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from timm.layers.padding import pad_same
+from torch import Tensor, nn
 from torch.nn import functional
 
 
@@ -36,6 +37,52 @@ def depthwise_conv(
         return functional.conv2d(x, weight, None, stride, padding, 1, weight.shape[0])
     y: Tensor = _Depthwise.apply(x, weight, stride, padding)
     return y
+
+
+class DepthwiseConv(nn.Module):
+    """A trained depthwise convolution that learns by the quick backward pass.
+
+    Args:
+        conv: whose weights it takes over, under the same names.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = conv.weight, conv.bias
+        self.stride, self.padding = conv.stride, conv.padding
+        # timm's Conv2dSame pads as TensorFlow does, by the size of its input.
+        self.same = type(conv).__name__ == "Conv2dSame" or conv.padding == "same"
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding = self.padding
+        if self.same:
+            kernel = list(self.weight.shape[-2:])
+            x, padding = pad_same(x, kernel, list(self.stride)), (0, 0)
+        y = depthwise_conv(x, self.weight, self.stride, padding)  # type: ignore[arg-type]
+        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
+
+
+def quicken(net: nn.Module) -> int:
+    """Give the depthwise convolutions of a network, in place, the quick backward pass.
+
+    Folded ones (`models.backbone.fold_norms`) have it already.
+
+    Returns:
+        How many there were.
+    """
+    found = [
+        (module, name, child)
+        for module in net.modules()
+        for name, child in module.named_children()
+        if isinstance(child, nn.Conv2d)
+        and 1 < child.groups == child.in_channels == child.out_channels
+        and child.dilation == (1, 1)
+        and child.padding != "valid"
+        and child.padding_mode == "zeros"
+    ]
+    for module, name, child in found:
+        setattr(module, name, DepthwiseConv(child))
+    return len(found)
 
 
 class _Depthwise(torch.autograd.Function):

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from whatwhere.train.batch import Batch
-from whatwhere.train.losses.classification import multi_label, single_label
+from whatwhere.train.depthwise import quicken
+from whatwhere.train.losses.classification import LabelLoss
 from whatwhere.train.models.backbone import (
     ScalePixels,
     create_backbone,
@@ -33,7 +34,7 @@ class Classifier(Network):
         freeze: freeze early layers and batch norms of a pretrained backbone.
         size: (height, width) of the input, for backbones that are built for one size.
         dropout: before the last layer.
-        smoothing: of labels, for "classify".
+        loss: what mistakes cost.
     """
 
     def __init__(
@@ -45,13 +46,13 @@ class Classifier(Network):
         freeze: bool = True,
         size: tuple[int, int] | None = None,
         dropout: float = 0.2,
-        smoothing: float = 0.0,
+        loss: LabelLoss | None = None,
     ) -> None:
         super().__init__()
         made = create_backbone(
             backbone, pretrained=pretrained, size=size, num_classes=classes, drop_rate=dropout
         )
-        self._smoothing = smoothing
+        self._cost = loss or LabelLoss("classify")
         self.source, self.license = made.source, made.license
         self.scale = ScalePixels(made.mean, made.std)
         self.backbone = made.net
@@ -60,6 +61,7 @@ class Classifier(Network):
         if pretrained and freeze:
             freeze_early(self.backbone, probe=made.probe)
             fold_norms(self.backbone, probe=made.probe)
+        quicken(self.backbone)
 
     def train(self, mode: bool = True) -> Classifier:
         super().train(mode)
@@ -72,14 +74,8 @@ class Classifier(Network):
         return {"logits": self.backbone(x).float()}
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy over classes, or binary cross-entropy of each known class."""
-        logits = self(batch.images)["logits"]
-        if batch.classes is not None:
-            total = single_label(logits, batch.classes, self._smoothing)
-        else:
-            assert batch.present is not None
-            assert batch.known is not None
-            total = multi_label(logits, batch.present, batch.known)
+        """The loss of the settings, and itself as the only part."""
+        total = self._cost(self(batch.images)["logits"], batch)
         return total, {"loss": total.detach()}
 
     def body(self) -> Iterable[nn.Parameter]:
@@ -106,7 +102,10 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> Classifier:
         pretrained=config.pretrained,
         freeze=config.freeze,
         size=(config.height, config.width) if config.height else None,
-        smoothing=config.smoothing if config.task == "classify" else 0.0,
+        dropout=config.dropout,
+        loss=LabelLoss(
+            config.task, config.loss, config.smoothing if config.task == "classify" else 0.0
+        ),
     )
 
 
