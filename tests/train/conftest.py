@@ -77,7 +77,7 @@ def classifier(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def fit(monkeypatch: pytest.MonkeyPatch) -> Fit:
     """`train_model` without the export at its end, which takes most of the time."""
 
-    def stop(net: nn.Module, spec: Any, state: State, *rest: Any) -> State:
+    def stop(net: nn.Module, spec: Any, state: State, *rest: Any, **options: Any) -> State:
         return state
 
     monkeypatch.setattr(run_module, "finish", stop)

@@ -110,6 +110,9 @@ def evaluate(
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
         _print(result)
+        if result.labels is not None:
+            typer.echo()
+            _print(result.labels)
     return 1 if result.unreadable else 0
 
 

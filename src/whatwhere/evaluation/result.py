@@ -28,6 +28,8 @@ class Result(Mapping[str, "float | None"]):
         seconds: time that reading and predicting took; None for saved predictions.
         curves, confusion: for reports, as `metrics.score` gives them.
         data, predictions: the pictures with their labels, and one prediction each.
+        labels: scores of a second head, for the whole picture, on the same pictures; None if
+            the model has none or the data say nothing about its classes.
     """
 
     task: Task
@@ -45,6 +47,7 @@ class Result(Mapping[str, "float | None"]):
     confusion: Sequence[Sequence[int]] | None = None
     data: Dataset | None = field(default=None, repr=False)
     predictions: tuple[Prediction, ...] = field(default=(), repr=False)
+    labels: Result | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> float | None:
         return self.metrics[name]
@@ -68,4 +71,5 @@ class Result(Mapping[str, "float | None"]):
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "unreadable": list(self.unreadable),
             "notes": list(self.notes),
+            **({} if self.labels is None else {"labels": self.labels.to_dict()}),
         }

@@ -83,10 +83,12 @@ def evaluate(
             f"{len(unreadable)} of {len(part)} pictures cannot be read; their labels count as"
             f" missed: {some([short[path] for path in unreadable])}"
         )
+    second = _second_head(engine, part, predictions) if way.task == "detect" else None
     return finish(
         way,
         part,
         predictions,
+        labels=second,
         notes=notes,
         unreadable=tuple(unreadable),
         model=predictor.name,
@@ -119,6 +121,27 @@ def finish(
         predictions=tuple(predictions),
         **about,
     )
+
+
+def _second_head(
+    predictor: Predictor, data: Dataset, predictions: Sequence[Prediction]
+) -> Result | None:
+    """Scores of a detector's other answer, if the data say something about its classes."""
+    spec = predictor.spec
+    names = [name for name in data.names if name in spec.label_names]
+    if not names:
+        return None
+    labels = data.as_multilabel()
+    if spec.label_task == "classify":
+        try:
+            labels = labels.filter(classes=names, keep_empty=True).as_classify()
+        except UsageError:
+            # Its pictures show several of these classes, or none: no single answer is right.
+            return None
+    elif not labels.filter(classes=names, keep_empty=True).labels.height:
+        return None
+    way = match([Head(spec.label_task, spec.label_names)], labels, predictor.name)
+    return finish(way, labels, predictions, notes=list(way.notes), model=predictor.name)
 
 
 def _engines(predictor: Predictor | Pair) -> list[tuple[Head, Predictor]]:

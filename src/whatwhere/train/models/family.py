@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from whatwhere.errors import TrainError
 from whatwhere.train.batch import Batch
 from whatwhere.types import Task
 
@@ -25,6 +26,8 @@ class Network(nn.Module):
         source: where its weights come from, for the spec.
         license: SPDX expression of those weights, "" if random.
         end_to_end: its boxes are final; prediction does no non-maximum suppression.
+        unordered: its boxes have no fixed places in the output, so that a comparison must
+            find each one's partner first.
         label_names, label_task: of a second, whole-picture head, see `ModelSpec`.
     """
 
@@ -32,6 +35,7 @@ class Network(nn.Module):
     source: str = "random"
     license: str = ""
     end_to_end: bool = False
+    unordered: bool = False
     label_names: tuple[str, ...] = ()
     label_task: str = "classify"
 
@@ -46,6 +50,19 @@ class Network(nn.Module):
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch, a scalar, and its parts for the log, detached."""
         raise NotImplementedError
+
+    def choose(self, end_to_end: bool) -> None:
+        """Whether the boxes of `forward` are final or for non-maximum suppression.
+
+        Raises:
+            TrainError: the network has not got such boxes.
+        """
+        if end_to_end != self.end_to_end:
+            raise TrainError(
+                "this network gives boxes in one way alone, "
+                + ("final ones" if self.end_to_end else "for non-maximum suppression")
+                + f": export it without {'--end-to-end' if end_to_end else '--nms'}"
+            )
 
     def body(self) -> Iterable[nn.Parameter]:
         """Parameters that come from pretraining, and learn slowly."""
@@ -67,6 +84,7 @@ class Family:
         partial: its loss leaves out regions and classes that nobody looked for (`ignore`,
             `complete`); a family without it takes them for background, and training says so.
         extra: the optional install it needs, "" if none beyond `train`.
+        two_heads: it also answers for the whole picture; `joint.label_part` finds the data.
     """
 
     name: str
@@ -78,3 +96,4 @@ class Family:
     postprocess: Mapping[str, Any] = field(default_factory=dict)
     partial: bool = True
     extra: str = ""
+    two_heads: bool = False
