@@ -13,6 +13,11 @@ from docs_data import make_workshop
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# One thread for each library and process, commands that tests start included: the networks of
+# the tests are too small to share out, and threads that wait for each other take the time of the
+# tests beside them. It must be said before NumPy and torch are imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _isolated_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
