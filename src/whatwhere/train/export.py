@@ -50,6 +50,8 @@ def export_onnx(net: nn.Module, spec: ModelSpec) -> bytes:
     # Two pictures, because the exporter takes a batch of one for a constant.
     example = torch.zeros((2, height, width, 3), dtype=torch.uint8)
     names = OUTPUTS[spec.task]
+    if spec.task == "detect" and spec.label_names:
+        names = (*names, "logits")
     batch = torch.export.Dim("batch", min=1, max=65536)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     try:
@@ -121,15 +123,18 @@ def parity(
         least: compare boxes only where the network gives at least this score.
 
     Returns:
-        `boxes` in input pixels, `scores` (probabilities), where the task has them.
+        `boxes` in input pixels, `scores` (probabilities), and `labels` (probabilities of a
+        second head), where the model has them.
     """
     predictor = load_file(file, where="the exported model", backend="onnxruntime")
-    task = predictor.spec.task
+    spec = predictor.spec
+    task = spec.task
     worst: dict[str, float] = {}
     for picture in pictures:
-        canvas, _ = predictor.prepare(picture)
+        canvas, _ = predictor.spec.preprocess.build()(picture)
         images = canvas[None]
         ours, theirs = torch_outputs(net, images), predictor.backend(images)
+        differences: dict[str, Any] = {}
         if task == "detect":
             shown = ours["scores"].max(-1) >= least
             apart = np.abs(ours["boxes"] - theirs["boxes"])[shown]
@@ -137,11 +142,11 @@ def parity(
                 "boxes": apart.max(initial=0.0),
                 "scores": np.abs(ours["scores"] - theirs["scores"]).max(),
             }
-        else:
-            squash = softmax if task == "classify" else sigmoid
-            differences = {
-                "scores": np.abs(squash(ours["logits"]) - squash(theirs["logits"])).max()
-            }
+        if "logits" in ours:
+            kind = spec.label_task if task == "detect" else task
+            squash = softmax if kind == "classify" else sigmoid
+            apart = np.abs(squash(ours["logits"]) - squash(theirs["logits"]))
+            differences["labels" if task == "detect" else "scores"] = apart.max()
         for name, value in differences.items():
             # Not max(): a NaN must win, so that the check refuses it.
             worst[name] = float(np.maximum(worst.get(name, 0.0), value))
@@ -157,6 +162,7 @@ def check_parity(worst: dict[str, float], *, half: bool = False) -> None:
     limits = {
         "boxes": HALF_BOX_TOLERANCE if half else BOX_TOLERANCE,
         "scores": HALF_SCORE_TOLERANCE if half else SCORE_TOLERANCE,
+        "labels": HALF_SCORE_TOLERANCE if half else SCORE_TOLERANCE,
     }
     advice = (
         "export without half precision"
