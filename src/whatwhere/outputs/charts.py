@@ -33,8 +33,8 @@ def line_chart(
     points = [point for line in (*lines.values(), *background) for point in line]
     if not points:
         return ""
-    left, right = _range([px for px, _ in points], unit)
-    low, high = _range([py for _, py in points], unit)
+    left, right = (0.0, 1.0) if unit else axis_range([px for px, _ in points])
+    low, high = (0.0, 1.0) if unit else axis_range([py for _, py in points])
 
     def place(px: float, py: float) -> str:
         across = LEFT + (px - left) / (right - left) * (WIDTH - LEFT - RIGHT)
@@ -65,10 +65,8 @@ def line_chart(
     return f'{svg}<ul class="legend">{keys}</ul>'
 
 
-def _range(values: Sequence[float], unit: bool) -> tuple[float, float]:
+def axis_range(values: Sequence[float]) -> tuple[float, float]:
     """Lowest and highest value of an axis, both multiples of its step."""
-    if unit:
-        return 0.0, 1.0
     low, high = min(values), max(values)
     if high <= low:
         low, high = low - 0.5, high + 0.5

@@ -210,6 +210,14 @@ def grid(
     return np.concatenate(strips)
 
 
+def headed(sheet: Image, text: str) -> Image:
+    """The sheet with a line of words on top."""
+    pen = Pen(18, bold=True)
+    band = np.full((pen.height + _GAP, sheet.shape[1], 3), _PAPER, np.uint8)
+    pen.write(band, pen.fit(text, sheet.shape[1] - 2 * _GAP), _GAP, _GAP, _INK)
+    return np.concatenate([band, sheet])
+
+
 def with_legend(sheet: Image, counts: Counter[str], colours: dict[str, Colour], pen: Pen) -> Image:
     """The sheet with a swatch, name and number for each class below it, in rows.
 

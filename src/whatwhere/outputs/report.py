@@ -27,6 +27,7 @@ from whatwhere.outputs.charts import (
     frequent_confusions,
     line_chart,
 )
+from whatwhere.outputs.curves import curve_groups
 from whatwhere.outputs.examples import examples_html
 from whatwhere.outputs.page import page
 from whatwhere.types import Prediction, Task
@@ -216,32 +217,12 @@ def _examples(result: Reportable, count: int) -> str:
 
 def _training(file: Path) -> str:
     """Charts of the numeric columns of a run's table: losses, and what lies in 0..1."""
-    columns = read_columns(file)
-    axis = next((name for name in ("epoch", "step") if name in columns), None)
-    count = max((len(values) for values in columns.values()), default=0)
-    xs = columns.pop(axis) if axis else [float(row) for row in range(count)]
-    for name in ("step", "epoch", "seconds", "time", "lr"):
-        columns.pop(name, None)
-    lines = {
-        name: [(x, y) for x, y in zip(xs, values, strict=False) if not math.isnan(x + y)]
-        for name, values in columns.items()
-    }
-    lines = {name: line for name, line in lines.items() if line}
-    losses = {name: line for name, line in lines.items() if "loss" in name.lower()}
-    scores = {
-        name: line
-        for name, line in lines.items()
-        if name not in losses and all(0 <= y <= 1 for _, y in line)
-    }
     known = [metric.name for task in METRICS for metric in METRICS[task]]
-    best = sorted(scores, key=lambda name: known.index(name) if name in known else len(known))
+    axis, groups = curve_groups(read_columns(file), known)
     figures = "".join(
-        f"<figure>{line_chart(group, x=axis or 'row', y=title)}</figure>"
-        for title, group in (
-            ("loss", dict(list(losses.items())[: len(PALETTE)])),
-            ("score", {name: scores[name] for name in best[:4]}),
-        )
-        if group
+        f"<figure>{line_chart(groups[title], x=axis, y=title)}</figure>"
+        for title in ("loss", "score")
+        if title in groups
     )
     if not figures:
         return ""
