@@ -21,8 +21,8 @@ from whatwhere.errors import TrainError
 from whatwhere.runtime.decode import nms
 from whatwhere.train.batch import Batch, BoxTargets
 from whatwhere.train.models._torchvision import clip, hush, target_list, within
-from whatwhere.train.models.faster_rcnn import WINDOW, pooled_level, survivors
 from whatwhere.train.models.family import Network
+from whatwhere.train.models.faster_rcnn import WINDOW, pooled_level, survivors
 from whatwhere.train.network import build, parameter_groups
 from whatwhere.train.recipes import recipe
 
