@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from whatwhere.train.batch import Batch
 from whatwhere.train.depthwise import quicken
 from whatwhere.train.losses.classification import LabelLoss
+from whatwhere.train.losses.distillation import Distillation
 from whatwhere.train.models.backbone import (
     ScalePixels,
     create_backbone,
@@ -35,6 +36,7 @@ class Classifier(Network):
         size: (height, width) of the input, for backbones that are built for one size.
         dropout: before the last layer.
         loss: what mistakes cost.
+        distillation: what it costs to differ from a teacher, where there is one.
     """
 
     def __init__(
@@ -47,12 +49,14 @@ class Classifier(Network):
         size: tuple[int, int] | None = None,
         dropout: float = 0.2,
         loss: LabelLoss | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         made = create_backbone(
             backbone, pretrained=pretrained, size=size, num_classes=classes, drop_rate=dropout
         )
         self._cost = loss or LabelLoss("classify")
+        self._distillation = distillation or Distillation(self._cost.task)
         self.source, self.license = made.source, made.license
         self.scale = ScalePixels(made.mean, made.std)
         self.backbone = made.net
@@ -75,8 +79,13 @@ class Classifier(Network):
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the settings, and itself as the only part."""
-        total = self._cost(self(batch.images)["logits"], batch)
-        return total, {"loss": total.detach()}
+        logits = self(batch.images)["logits"]
+        total = self._cost(logits, batch)
+        if batch.soft is None:
+            return total, {"loss": total.detach()}
+        taught = self._distillation(logits, batch.soft)
+        total = total + taught
+        return total, {"loss": total.detach(), "teacher_loss": taught.detach()}
 
     def body(self) -> Iterable[nn.Parameter]:
         """All but the last layer, which is new."""
@@ -106,6 +115,7 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> Classifier:
         loss=LabelLoss(
             config.task, config.loss, config.smoothing if config.task == "classify" else 0.0
         ),
+        distillation=Distillation(config.task, config.teacher_temperature, config.teacher_weight),
     )
 
 

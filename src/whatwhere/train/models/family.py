@@ -84,6 +84,8 @@ class Family:
         partial: its loss leaves out regions and classes that nobody looked for (`ignore`,
             `complete`); a family without it takes them for background, and training says so.
         extra: the optional install it needs, "" if none beyond `train`.
+        soft: its loss takes class scores of an object (`BoxTargets.soft`); from a teacher other
+            detectors learn its sure boxes, and ignore its fainter ones.
         two_heads: it also answers for the whole picture; `joint.label_part` finds the data.
     """
 
@@ -97,3 +99,4 @@ class Family:
     partial: bool = True
     extra: str = ""
     two_heads: bool = False
+    soft: bool = False
