@@ -24,13 +24,20 @@ class _Part(BaseModel):
 
 
 class PreprocessSpec(_Part):
-    """`transforms.Preprocess` as it is stored; see there for the meaning of each field."""
+    """`transforms.Preprocess` as it is stored; see there for the meaning of the other fields.
+
+    tile: a detector sees pictures larger than this many pixels in overlapping tiles of that
+        size (its longer side, the shape is the input's), see `runtime.tiling`; 0 for whole.
+    tile_overlap: share of a tile that it has in common with the next one, at least.
+    """
 
     size: tuple[int, int]
     fit: Fit = "letterbox"
     crop: float = 1.0
     resample: Resample = "area"
     pad: int = 114
+    tile: int = Field(default=0, ge=0)
+    tile_overlap: float = Field(default=0.2, ge=0, le=0.9)
 
     def build(self) -> Preprocess:
         return Preprocess(self.size, self.fit, self.crop, self.resample, self.pad)
@@ -112,6 +119,8 @@ class ModelSpec(_Part):
         unknown = [name for name in self.thresholds if name not in labels]
         if unknown:
             raise ValueError(f"thresholds name unknown classes: {', '.join(unknown)}")
+        if self.preprocess.tile and self.task != "detect":
+            raise ValueError(f"tiles are for models of task detect, not {self.task}")
         return self
 
     @property

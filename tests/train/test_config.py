@@ -46,6 +46,11 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "clip": ("1", 1.0),
     "mosaic": ("1", 1.0),
     "mosaic_until": ("0.5", 0.5),
+    "mixup": ("0.5", 0.5),
+    "cutmix": ("0", 0.0),
+    "repeats": ("2", 2),
+    "balance": ("0.5", 0.5),
+    "tile": ("640", 640),
     "flip": ("0", 0.0),
     "vertical_flip": ("0.5", 0.5),
     "zoom": ("2", 2.0),
@@ -56,6 +61,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "device": ("cpu", "cpu"),
     "workers": ("1", 1),
     "cache": ("0", 0),
+    "cache_folder": ("somewhere", "somewhere"),
 }
 
 
@@ -95,6 +101,12 @@ def test_every_setting_can_be_given_as_text() -> None:
         ({"task": "multilabel", "loss": "cross-entropy"}, ("multilabel", "bce, focal")),
         ({"dropout": "1"}, ("dropout", "below 1")),
         ({"batch": "0"}, ("batch", "at least 1")),
+        ({"cutmix": "0.5"}, ("cutmix", "mixup or mosaic")),
+        ({"task": "classify", "mixup": "0.6", "cutmix": "0.5"}, ("together", "0.6 + 0.5")),
+        ({"repeats": "0"}, ("repeats", "at least 1")),
+        ({"balance": "2"}, ("balance", "0..1")),
+        ({"tile": "16"}, ("tile", "at least 32")),
+        ({"task": "classify", "tile": "640"}, ("tile", "detectors")),
         ({"batch": "2.5"}, ("batch", "whole number", "2.5")),
         ({"workers": "0"}, ("workers", "at least 1")),
         ({"width_head": "0"}, ("width_head", "at least 1")),

@@ -15,9 +15,11 @@ from whatwhere.data import Dataset, read
 from whatwhere.data.tables import BOX
 from whatwhere.errors import TrainError
 from whatwhere.images import read_image
+from whatwhere.train.batch import NO_CLASS, Batch
 from whatwhere.train.config import TrainConfig
+from whatwhere.train.picture_cache import Pictures, WorkingSize
 from whatwhere.train.recipes import recipe
-from whatwhere.train.samples import NO_CLASS, Batch, Pictures, Samples
+from whatwhere.train.samples import Samples
 
 SIZE = (64, 96)
 
@@ -221,9 +223,10 @@ def test_a_lone_picture_comes_twice(tmp_path: Path) -> None:
 
 
 def test_the_cache_has_a_limit(boxes: Dataset) -> None:
-    pictures = Pictures(boxes.paths, SIZE, limit=3 * 64 * 96 * 3)
+    pictures = Pictures(boxes.paths, WorkingSize(SIZE), limit=3 * 64 * 96 * 3)
     pictures.load_all(2)
-    assert len(pictures._kept) == 3
+    assert len(pictures) == 3
+    assert "5 of 8 pictures do not fit in the cache" in pictures.notes[0]
     for i in range(len(boxes)):
         assert np.array_equal(pictures[i][0], read_image(boxes.paths[i]))
 

@@ -169,7 +169,7 @@ def _decode_labels(
     if not names:
         return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * count
     kind = spec.task if main else spec.label_task
-    logits = _output(outputs, "logits", (count, len(names)), spec)
+    logits = checked_output(outputs, "logits", (count, len(names)), spec)
     if not np.isfinite(logits).all():
         raise _not_finite("logits", spec)
     temperature = spec.temperature if main else 1.0
@@ -203,8 +203,8 @@ def _decode_objects(
     count, classes = len(geometries), len(spec.names)
     if spec.task != "detect":
         return [(None, np.zeros(0, np.int64), np.zeros(0, np.float32))] * count
-    boxes = _output(outputs, "boxes", (count, -1, 4), spec)
-    scores = _output(outputs, "scores", (count, boxes.shape[1], classes), spec)
+    boxes = checked_output(outputs, "boxes", (count, -1, 4), spec)
+    scores = checked_output(outputs, "scores", (count, boxes.shape[1], classes), spec)
     if scores.size:
         low, high = float(scores.min()), float(scores.max())
         if not (np.isfinite(low) and np.isfinite(high)):
@@ -216,10 +216,7 @@ def _decode_objects(
             )
     if not np.isfinite(boxes).all():
         raise _not_finite("boxes", spec)
-    if evaluation:
-        limits = np.full(classes, spec.postprocess.evaluation_threshold)
-    else:
-        limits = _thresholds(spec, spec.names, threshold)
+    limits = _object_limits(spec, threshold, evaluation)
     return [
         _objects(boxes[index], scores[index], geometry, limits, spec, evaluation)
         for index, geometry in enumerate(geometries)
@@ -274,6 +271,24 @@ def _tempered(scores: FloatArray, temperature: float) -> FloatArray:
     return result
 
 
+def lowest_score(spec: ModelSpec, threshold: float | None, evaluation: bool) -> float:
+    """The score, as the model gives it, below which no object of any class is kept."""
+    low = float(_object_limits(spec, threshold, evaluation).min())
+    if low > 0 and spec.temperature != 1.0:
+        # A little less, since the way there and back rounds.
+        low = float(_tempered(np.array([low]), 1 / spec.temperature)[0]) * (1 - 1e-5)
+    return low
+
+
+def _object_limits(
+    spec: ModelSpec, threshold: float | None, evaluation: bool
+) -> NDArray[np.float64]:
+    """The score that an object of each class needs, (C,)."""
+    if evaluation:
+        return np.full(len(spec.names), spec.postprocess.evaluation_threshold)
+    return _thresholds(spec, spec.names, threshold)
+
+
 def _thresholds(
     spec: ModelSpec, names: Sequence[str], threshold: float | None
 ) -> NDArray[np.float64]:
@@ -285,10 +300,14 @@ def _thresholds(
     return np.array([own.get(name, usual) for name in names], dtype=np.float64)
 
 
-def _output(
+def checked_output(
     outputs: Mapping[str, FloatArray], name: str, shape: tuple[int, ...], spec: ModelSpec
 ) -> FloatArray:
-    """One output, checked; -1 in the shape stands for any length."""
+    """One output as float32; -1 in the shape stands for any length.
+
+    Raises:
+        ModelError: it is missing or has another shape.
+    """
     if name not in outputs:
         raise ModelError(
             f"model {spec.name} has no output '{name}' (it has {', '.join(outputs) or 'none'}):"

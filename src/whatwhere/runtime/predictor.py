@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from whatwhere.errors import ImageError, UsageError, WhatwhereError
 from whatwhere.images import DEFAULT_MAX_PIXELS, read_image
 from whatwhere.runtime.backends import Backend, cores
-from whatwhere.runtime.decode import decode
+from whatwhere.runtime.tiling import Preparation, Prepared, predict
 from whatwhere.specs import ModelSpec
-from whatwhere.transforms import Geometry
 from whatwhere.types import Image, Prediction
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | Image
@@ -260,26 +259,24 @@ class Predictor(PredictorBase):
         super().__init__(spec.name)
         self.spec = spec
         self.backend = backend
-        self._preprocess = spec.preprocess.build()
+        self._prepare = Preparation(spec.preprocess)
 
-    def prepare(self, image: Image) -> tuple[Image, Geometry]:
-        """The picture at the model's size, and how to undo that."""
-        return self._preprocess(image)
+    def prepare(self, image: Image) -> Any:
+        """The picture at the model's size, and how to undo that; or its `tiling.Tiles`."""
+        return self._prepare(image)
 
     def infer(
         self,
-        prepared: Sequence[tuple[Image, Geometry]],
+        prepared: Sequence[Prepared],
         *,
         names: Sequence[str | None],
         threshold: float | None = None,
         evaluation: bool = False,
     ) -> list[Prediction]:
         """Predictions of a batch that `prepare` made."""
-        outputs = self.backend(np.stack([canvas for canvas, _ in prepared]))
-        geometries = [geometry for _, geometry in prepared]
-        return decode(
-            outputs,
-            geometries,
+        return predict(
+            self.backend,
+            prepared,
             self.spec,
             threshold=threshold,
             evaluation=evaluation,

@@ -37,6 +37,8 @@ class Sample:
         classes: int64 (N,).
         ignore: bool (N,).
         known: bool (C,), classes whose absence is known; None for all.
+        present: float32 (C,), how much of each class a mixed picture shows, in place of
+            `classes`; None for a picture that is not mixed.
     """
 
     image: Image
@@ -44,6 +46,7 @@ class Sample:
     classes: NDArray[np.int64]
     ignore: NDArray[np.bool_]
     known: NDArray[np.bool_] | None = None
+    present: NDArray[np.float32] | None = None
 
 
 def place(
@@ -132,7 +135,8 @@ def _grown(boxes: Boxes, limits: Boxes) -> Boxes:
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = np.maximum(boxes[:, 2:] - boxes[:, :2], _CELL) / 2
     grown = np.concatenate([centre - half, centre + half], 1)
-    return np.minimum(np.maximum(grown, 0), limits).astype(np.float32)
+    inside: Boxes = np.minimum(np.maximum(grown, 0), limits).astype(np.float32)
+    return inside
 
 
 def affine(
@@ -141,14 +145,19 @@ def affine(
     """One picture, zoomed and moved at random, on a canvas of (height, width)."""
     height, width = size
     fit = min(height / sample.image.shape[0], width / sample.image.shape[1])
-    # Half of the samples stay at the size that prediction will see.
-    zoom = config.zoom ** rng.uniform(-1, 1) if rng.random() < 0.5 else 1.0
-    aspect = np.exp(rng.uniform(-0.1, 0.1)) if zoom != 1.0 else 1.0
+    zoom, aspect = random_zoom(config, rng)
     scale = (fit * zoom * aspect, fit * zoom / aspect)
     free_x = width - sample.image.shape[1] * scale[0]
     free_y = height - sample.image.shape[0] * scale[1]
     offset = (free_x * rng.random(), free_y * rng.random())
     return place(sample, blank(size), scale, offset)
+
+
+def random_zoom(config: TrainConfig, rng: np.random.Generator) -> tuple[float, float]:
+    """Enlargement and change of the aspect ratio (x by it, y by its inverse)."""
+    # Half of the samples stay at the size that prediction will see.
+    zoom = config.zoom ** rng.uniform(-1, 1) if rng.random() < 0.5 else 1.0
+    return zoom, float(np.exp(rng.uniform(-0.1, 0.1))) if zoom != 1.0 else 1.0
 
 
 def mosaic(

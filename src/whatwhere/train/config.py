@@ -101,6 +101,31 @@ class TrainConfig:
     mosaic_until: float = _setting(
         0.8, "share of training after which mosaics and mixing stop", least=0, most=1
     )
+    mixup: float = _setting(
+        0.0, "chance that a sample is blended with another; until mosaic_until", least=0, most=1
+    )
+    cutmix: float = _setting(
+        0.0,
+        "chance that a part of a classifier's sample comes from another; until mosaic_until",
+        least=0,
+        most=1,
+    )
+    repeats: int = _setting(
+        1, "times that each picture comes in a row, each time changed otherwise", least=1
+    )
+    balance: float = _setting(
+        0.0,
+        "how much more often pictures of rare classes come: 0 not at all, 0.5 by the root of"
+        " their rarity, 1 as often as the others",
+        least=0,
+        most=1,
+    )
+    tile: int = _setting(
+        0,
+        "side in original pixels of the parts in which a detector sees large pictures, for small"
+        " objects; 0 for whole pictures",
+        least=0,
+    )
     flip: float = _setting(0.5, "chance of mirroring sideways", least=0, most=1)
     vertical_flip: float = _setting(0.0, "chance of mirroring upside down", least=0, most=1)
     zoom: float = _setting(
@@ -122,6 +147,9 @@ class TrainConfig:
     device: str = _setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
     workers: int = _setting(2, "threads that read and augment", least=1)
     cache: int = _setting(4096, "megabytes of decoded training pictures kept", least=0)
+    cache_folder: str = _setting(
+        "", "where they are kept in a file, for later runs too; '' for in memory"
+    )
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -131,6 +159,17 @@ class TrainConfig:
         if self.loss and self.loss not in LOSSES[self.task]:
             usable = ", ".join(LOSSES[self.task]) or "none: a detector has its own"
             raise UsageError(f"loss {self.loss!r} is not for {self.task}: use {usable}")
+        if self.cutmix and self.task == "detect":
+            raise UsageError("cutmix would cut objects apart: use mixup or mosaic for a detector")
+        if self.mixup + self.cutmix > 1:
+            raise UsageError(
+                f"mixup and cutmix are chances of one choice and must not exceed 1 together, not"
+                f" {self.mixup:g} + {self.cutmix:g}"
+            )
+        if self.tile and self.task != "detect":
+            raise UsageError("tile is for detectors: a label of a whole picture has no place")
+        if 0 < self.tile < 32:
+            raise UsageError(f"tile must be 0 or at least 32, not {self.tile}")
         if bool(self.height) != bool(self.width):
             raise UsageError("give both height and width, or neither and a size")
         for name in ("height", "width", "size"):

@@ -152,8 +152,8 @@ def choose_size(config: TrainConfig, data: Dataset) -> tuple[int, int]:
     """(height, width) of the model's input.
 
     A detector gets the shape of its pictures where nearly all agree (four fifths within a
-    tenth of the median aspect ratio), else a square. A classifier of tiny pictures gets
-    three times their size: ImageNet weights see little in 32 pixels.
+    tenth of the median aspect ratio), else a square; its tiles are square, too. A classifier
+    of tiny pictures gets three times their size: ImageNet weights see little in 32 pixels.
     """
     sizes = data.images.select("width", "height").drop_nulls().to_numpy()
     if config.task != "detect":
@@ -163,7 +163,7 @@ def choose_size(config: TrainConfig, data: Dataset) -> tuple[int, int]:
             side = int(min(224, max(96, np.ceil(3 * median / 32) * 32)))
         return side, side
     side = config.size or 320
-    if len(sizes):
+    if len(sizes) and not config.tile:
         ratio = sizes[:, 1] / sizes[:, 0]
         median = float(np.median(ratio))
         if np.mean(np.abs(np.log(ratio / median)) < 0.1) >= 0.8:

@@ -139,6 +139,8 @@ def train_model(
     spec = make_spec(config, whole, net, summary, target.name)
     fabric = make_fabric(config)
     samples = Samples(training, size, config)
+    for text in samples.notes:
+        listener.note(text)
     for error in samples.pictures.unreadable.values():
         listener.note(f"left out of training: {error}")
     validation = Validation(validation_data, spec, config.cache * 2**20 // 4)
@@ -293,7 +295,9 @@ def make_spec(
 ) -> ModelSpec:
     """The spec of the model in the making."""
     if config.task == "detect":
-        preprocess = PreprocessSpec(size=(config.height, config.width), fit="letterbox")
+        preprocess = PreprocessSpec(
+            size=(config.height, config.width), fit="letterbox", tile=config.tile
+        )
     else:
         preprocess = PreprocessSpec(size=(config.height, config.width), fit="crop", crop=0.95)
     thresholds = {"classify": 0.0, "multilabel": 0.5, "detect": 0.35}

@@ -1,86 +1,27 @@
-"""From a data set to batches: cached pictures, augmented samples, tensors."""
+"""From a data set to batches: which picture, how it is changed, made ahead by threads."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
+import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
-from whatwhere.errors import ImageError, TrainError
-from whatwhere.images import read_image
+from whatwhere.errors import TrainError
 from whatwhere.train.augment import Sample, affine, crop, mirror, mosaic, recolour
-from whatwhere.train.batch import NO_CLASS, Batch, BoxTargets
+from whatwhere.train.batch import Batch
+from whatwhere.train.collate import collate
 from whatwhere.train.config import TrainConfig
-from whatwhere.transforms import resize
+from whatwhere.train.mixing import cutmix_labels, mixup_labels, mixup_objects
+from whatwhere.train.order import epoch_order, repeat_factors
+from whatwhere.train.picture_cache import Pictures, Progress, WorkingSize
+from whatwhere.train.tiles import cut
 from whatwhere.types import Image
-
-Progress = Callable[[int, int], None]
-
-
-class Pictures:
-    """Training pictures at working size: decoded once, kept in memory up to a limit.
-
-    Args:
-        paths: the files.
-        size: (height, width) of the model's input; a picture is shrunk until it fits in
-            `enlarged` times that, never enlarged.
-        limit: bytes to keep; what does not fit is read again each time.
-        enlarged: see `size`; 1 for detection, more where crops are taken.
-        cover: shrink until the shorter side fits, not the longer one.
-    """
-
-    def __init__(
-        self,
-        paths: Sequence[str],
-        size: tuple[int, int],
-        limit: int,
-        *,
-        enlarged: float = 1.0,
-        cover: bool = False,
-    ) -> None:
-        self._paths, self._size, self._cover = paths, size, cover
-        self._enlarged = enlarged
-        self._kept: dict[int, tuple[Image, tuple[int, int]]] = {}
-        self._room = limit
-        self.unreadable: dict[int, str] = {}
-
-    def load_all(self, workers: int, progress: Progress | None = None) -> None:
-        """Read every picture once, so that faults show before training starts."""
-        with ThreadPoolExecutor(workers) as pool:
-            for i, made in enumerate(pool.map(self._try, range(len(self._paths)))):
-                if isinstance(made, str):
-                    self.unreadable[i] = made
-                elif self._room >= made[0].nbytes:
-                    self._room -= made[0].nbytes
-                    self._kept[i] = made
-                if progress is not None:
-                    progress(i + 1, len(self._paths))
-
-    def __getitem__(self, i: int) -> tuple[Image, tuple[int, int]]:
-        """The picture at working size, and its original (height, width)."""
-        kept = self._kept.get(i)
-        return self._read(i) if kept is None else kept
-
-    def _try(self, i: int) -> tuple[Image, tuple[int, int]] | str:
-        try:
-            return self._read(i)
-        except ImageError as error:
-            return str(error)
-
-    def _read(self, i: int) -> tuple[Image, tuple[int, int]]:
-        image = read_image(self._paths[i])
-        rows, columns = image.shape[:2]
-        ratios = (
-            self._enlarged * self._size[0] / rows,
-            self._enlarged * self._size[1] / columns,
-        )
-        ratio = min(1.0, max(ratios) if self._cover else min(ratios))
-        target = (max(1, round(rows * ratio)), max(1, round(columns * ratio)))
-        return resize(image, target), (rows, columns)
 
 
 class Samples:
@@ -105,13 +46,13 @@ class Samples:
     ) -> None:
         self.size, self.config = size, config
         detect = config.task == "detect"
-        self.pictures = Pictures(
-            data.paths,
+        working = WorkingSize(
             size,
-            config.cache * 2**20,
             enlarged=1.0 if detect else config.zoom,
             cover=not detect,
+            least=max(size) / config.tile if config.tile else 0.0,
         )
+        self.pictures = Pictures(data.paths, working, config.cache * 2**20, config.cache_folder)
         self.pictures.load_all(config.workers, progress)
         self.rows = np.array(
             [i for i in range(len(data)) if i not in self.pictures.unreadable], np.int64
@@ -121,35 +62,82 @@ class Samples:
             raise TrainError(f"no training picture can be read ({first}): check the data set")
         self._data, self._classes = data, len(data.names)
         self._known = _known(data, "complete" if detect else "labelled")
+        self._factors = repeat_factors(data, self.rows, config.balance)
+        self._shares = np.cumsum(self._factors)
+        # What a teacher adds to a batch; asked in the threads that make it.
+        self.teach: Callable[[Batch], Batch] | None = None
+        self.notes = list(self.pictures.notes)
+        if config.balance:
+            often = float(self._factors.max() / self._factors.min())
+            self.notes.append(
+                f"balance: pictures of the rarest classes come up to {often:.1f} times as often"
+                " as those of the most frequent ones"
+            )
         data.targets(0)  # builds its arrays here, before the threads need them
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def order(self, epoch: int) -> NDArray[np.int64]:
-        """Rows of an epoch in random order."""
-        return np.random.default_rng([self.config.seed, epoch]).permutation(self.rows)
+        """Rows of an epoch in random order, a function of the seed and the epoch alone."""
+        config = self.config
+        return epoch_order(self.rows, self._factors, config.repeats, config.seed, epoch)
 
     def sample(self, row: int, epoch: int, position: int, use_mosaic: bool) -> Sample:
-        """One augmented sample, a function of its arguments and the seed alone."""
-        rng = np.random.default_rng([self.config.seed, epoch, position, 1])
+        """One augmented sample, a function of its arguments and the seed alone.
+
+        Args:
+            row: which picture.
+            epoch, position: what the random choices follow from, with the seed.
+            use_mosaic: whether pictures may be put together: mosaic, mixup and cutmix.
+        """
+        config = self.config
+        rng = np.random.default_rng([config.seed, epoch, position, 1])
+        made = self._one(row, use_mosaic, rng)
+        if not use_mosaic or not (config.mixup or config.cutmix):
+            return made
+        draw = rng.random()
+        if draw >= config.mixup + config.cutmix:
+            return made
+        other = self._one(self._others(1, rng)[0], use_mosaic, rng)
+        if config.task == "detect":
+            return mixup_objects(made, other, rng)
+        mix = mixup_labels if draw < config.mixup else cutmix_labels
+        return mix(made, other, config.task, self._classes, rng)
+
+    def _one(self, row: int, use_mosaic: bool, rng: np.random.Generator) -> Sample:
+        """A sample of one picture, or of four in a mosaic."""
         if self.config.task != "detect":
             image, _ = self.pictures[row]
             plain = self._sample(row, crop(image, self.size, self.config, rng), (1, 1))
         elif use_mosaic and rng.random() < self.config.mosaic:
-            others = [int(i) for i in rng.choice(self.rows, 3)]
-            parts = [self._source(i) for i in (row, *others)]
+            parts = [self._part(i, rng) for i in (row, *self._others(3, rng))]
             rng.shuffle(parts)
             plain = mosaic(parts, self.size, self.config, rng)
+        elif self.config.tile:
+            source, original = self._source(row)
+            plain = cut(source, original, self.size, self.config, rng)
         else:
-            plain = affine(self._source(row), self.size, self.config, rng)
+            plain = affine(self._source(row)[0], self.size, self.config, rng)
         flipped = mirror(plain, self.config, rng)
-        image = recolour(flipped.image, self.config.colour, rng)
-        return Sample(image, flipped.boxes, flipped.classes, flipped.ignore, flipped.known)
+        return replace(flipped, image=recolour(flipped.image, self.config.colour, rng))
 
-    def _source(self, row: int) -> Sample:
+    def _others(self, count: int, rng: np.random.Generator) -> list[int]:
+        """Further pictures to put together with one, each as often as the order shows it."""
+        places = np.searchsorted(self._shares, rng.random(count) * self._shares[-1], side="right")
+        return [int(self.rows[min(place, len(self.rows) - 1)]) for place in places]
+
+    def _part(self, row: int, rng: np.random.Generator) -> Sample:
+        """One picture of a mosaic."""
+        source, original = self._source(row)
+        if not self.config.tile:
+            return source
+        return cut(source, original, self.size, replace(self.config, zoom=1.0), rng)
+
+    def _source(self, row: int) -> tuple[Sample, tuple[int, int]]:
+        """A picture at working size with its boxes, and its original (height, width)."""
         image, original = self.pictures[row]
-        return self._sample(row, image, original)
+        return self._sample(row, image, original), original
 
     def _sample(self, row: int, image: Image, original: tuple[int, int]) -> Sample:
         targets = self._data.targets(row)
@@ -173,22 +161,14 @@ class Samples:
             self.sample(int(row), epoch, start + i * stride, use_mosaic)
             for i, row in enumerate(rows)
         ]
-        images = torch.from_numpy(np.stack([sample.image for sample in made]))
         kept = tuple(int(row) for row in rows)
-        if self.config.task == "detect":
-            return Batch(images, boxes=_box_targets(made), rows=kept)
-        if self.config.task == "classify":
-            classes = torch.tensor([_single(sample) for sample in made])
-            return Batch(images, classes=classes, rows=kept)
-        present = torch.zeros(len(made), self._classes)
-        known = torch.ones(len(made), self._classes, dtype=torch.bool)
-        for i, sample in enumerate(made):
-            if sample.known is not None:
-                known[i] = torch.from_numpy(sample.known)
-            present[i, torch.from_numpy(sample.classes[~sample.ignore])] = 1
-            known[i, torch.from_numpy(sample.classes)] = True
-            known[i, torch.from_numpy(sample.classes[sample.ignore])] = False
-        return Batch(images, present=present, known=known, rows=kept)
+        batch = collate(made, self.config.task, self._classes, kept)
+        return batch if self.teach is None else self.teach(batch)
+
+    def weigh(self, factors: NDArray[np.float64]) -> None:
+        """Show pictures more or less often: a factor for each of `rows`, beside `balance`."""
+        self._factors = self._factors * factors
+        self._shares = np.cumsum(self._factors)
 
     def files(self, rows: Sequence[int]) -> list[str]:
         """The files of pictures, by `Batch.rows`."""
@@ -206,6 +186,8 @@ class Samples:
     ) -> Iterator[Batch]:
         """The batches of an epoch's steps, made by threads a few ahead of their use.
 
+        An error in a thread is raised here when its batch is due; nothing more is begun then.
+
         Args:
             epoch: its number; with the seed it decides everything that is random.
             steps: how many; the order starts again where the set is smaller.
@@ -217,46 +199,26 @@ class Samples:
         # A batch of one can leave batch norms a single value, so a lone picture comes twice.
         size = pictures or min(self.config.batch, max(2, len(self)))
         order = np.resize(self.order(epoch), steps * size)
-        with ThreadPoolExecutor(self.config.workers) as pool:
-            ahead: list[Future[Batch]] = []
-            for step in range(steps + self.config.workers + 1):
-                if step < steps:
-                    start = step * size + rank
-                    rows = order[start : (step + 1) * size : ranks]
-                    ahead.append(pool.submit(self.batch, rows, epoch, start, use_mosaic, ranks))
-                if step > self.config.workers or step >= steps:
-                    if not ahead:
-                        return
-                    yield ahead.pop(0).result()
+        ahead: deque[Future[Batch]] = deque()
+        # These threads share the work already; OpenCV's own would only disturb torch's.
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)
+        pool = ThreadPoolExecutor(self.config.workers, thread_name_prefix="whatwhere-samples")
+        try:
+            for step in range(steps):
+                start = step * size + rank
+                rows = order[start : (step + 1) * size : ranks]
+                ahead.append(pool.submit(self.batch, rows, epoch, start, use_mosaic, ranks))
+                if len(ahead) > self.config.workers + 1:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+            cv2.setNumThreads(threads)
 
 
 def _known(data: Dataset, column: str) -> NDArray[np.bool_] | None:
     from whatwhere.metrics.partial import known_pairs
 
     return known_pairs(data, column)  # type: ignore[arg-type]
-
-
-def _single(sample: Sample) -> int:
-    """The class of a picture; `NO_CLASS` if it has no label or one that is to be ignored."""
-    classes = sample.classes[~sample.ignore]
-    return int(classes[0]) if classes.size else NO_CLASS
-
-
-def _box_targets(samples: list[Sample]) -> BoxTargets:
-    most = max(len(sample.classes) for sample in samples)
-    boxes = torch.zeros(len(samples), most, 4)
-    classes = torch.zeros(len(samples), most, dtype=torch.int64)
-    valid = torch.zeros(len(samples), most, dtype=torch.bool)
-    ignore = torch.zeros(len(samples), most, dtype=torch.bool)
-    for i, sample in enumerate(samples):
-        n = len(sample.classes)
-        boxes[i, :n] = torch.from_numpy(sample.boxes)
-        classes[i, :n] = torch.from_numpy(sample.classes)
-        ignore[i, :n] = torch.from_numpy(sample.ignore)
-        valid[i, :n] = True
-    known = [sample.known for sample in samples]
-    if all(part is None for part in known):
-        return BoxTargets(boxes, classes, valid, ignore)
-    width = next(len(part) for part in known if part is not None)
-    rows = [np.ones(width, bool) if part is None else part for part in known]
-    return BoxTargets(boxes, classes, valid, ignore, torch.from_numpy(np.stack(rows)))

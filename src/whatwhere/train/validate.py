@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
 from torch import nn
 
 from whatwhere.data import Dataset
 from whatwhere.errors import ImageError
 from whatwhere.images import read_image
 from whatwhere.metrics import PRIMARY, score
-from whatwhere.runtime.decode import decode
+from whatwhere.runtime.tiling import Preparation, Prepared, Tiles, predict
 from whatwhere.specs import ModelSpec
-from whatwhere.transforms import Geometry
-from whatwhere.types import Image, Prediction
+from whatwhere.types import Prediction
 
 
 class Validation:
@@ -30,8 +30,8 @@ class Validation:
 
     def __init__(self, data: Dataset, spec: ModelSpec, limit: int) -> None:
         self.data, self._spec = data, spec
-        self._prepare = spec.preprocess.build()
-        self._kept: dict[int, tuple[Image, Geometry]] = {}
+        self._prepare = Preparation(spec.preprocess)
+        self._kept: dict[int, Prepared] = {}
         self._room = limit
         self.unreadable: dict[int, str] = {}
         self.predicted: list[Prediction] = []
@@ -39,8 +39,8 @@ class Validation:
     def __len__(self) -> int:
         return len(self.data)
 
-    def picture(self, i: int) -> tuple[Image, Geometry] | None:
-        """The model's input for picture `i` and its geometry; None if it cannot be read."""
+    def picture(self, i: int) -> Prepared | None:
+        """Picture `i` for the model, as prediction prepares it; None if it cannot be read."""
         if i in self._kept:
             return self._kept[i]
         try:
@@ -48,8 +48,9 @@ class Validation:
         except ImageError as error:
             self.unreadable[i] = str(error)
             return None
-        if self._room >= made[0].nbytes:
-            self._room -= made[0].nbytes
+        size = made.nbytes if isinstance(made, Tiles) else made[0].nbytes
+        if self._room >= size:
+            self._room -= size
             self._kept[i] = made
         return made
 
@@ -57,17 +58,19 @@ class Validation:
         """One prediction a picture; one that cannot be read has an empty one."""
         answers = [Prediction(1, 1, boxes=self._no_boxes()) for _ in range(len(self))]
         device = next(net.parameters()).device
+
+        def run(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+            with torch.no_grad(), fabric.autocast():
+                outputs = net(torch.from_numpy(images).to(device))
+            return {name: value.float().cpu().numpy() for name, value in outputs.items()}
+
         for start in range(0, len(self), batch):
             rows = range(start, min(start + batch, len(self)))
             found = [(i, made) for i in rows if (made := self.picture(i)) is not None]
             if not found:
                 continue
-            images = torch.from_numpy(np.stack([made[0] for _, made in found])).to(device)
-            with torch.no_grad(), fabric.autocast():
-                outputs = net(images)
-            arrays = {name: value.float().cpu().numpy() for name, value in outputs.items()}
-            geometries = [made[1] for _, made in found]
-            decoded = decode(arrays, geometries, self._spec, evaluation=True)
+            prepared = [made for _, made in found]
+            decoded = predict(run, prepared, self._spec, evaluation=True, at_once=batch)
             for (i, _), prediction in zip(found, decoded, strict=True):
                 answers[i] = prediction
         return answers
