@@ -47,6 +47,8 @@ _TRAIN_ONLY = {
     "safetensors",
     "onnx",
     "onnxscript",
+    "tensorboardX",
+    "mlflow",
 }
 RESERVED: dict[str, set[str]] = {
     **{package: {"train"} for package in _TRAIN_ONLY},

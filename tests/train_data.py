@@ -134,5 +134,6 @@ def quick_config(task: Task, **changes: Any) -> TrainConfig:
         "epochs": 1,
         "batch": 4,
         "precision": "32-true",
+        "previews": 0,
     }
     return replace(recipe(task), **(plain | changes))
