@@ -9,6 +9,7 @@ suppression is done when a model is run. So `Pretrained` holds torchvision's mod
 from __future__ import annotations
 
 import math
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -185,7 +186,8 @@ class TorchvisionNetwork(Network):
         own = self.detector.state_dict()
         found: dict[str, Tensor] = {}
         for name, tensor in own.items():
-            given = state.get(self.their_name(name))
+            theirs = self.their_name(name)
+            given = state.get(theirs, state.get(_older(theirs)))
             if given is not None and given.shape == tensor.shape:
                 found[name] = given
         if not body and not found:
@@ -219,6 +221,12 @@ class TorchvisionNetwork(Network):
             fold_norms(twin)
         self.backbone.load_state_dict(twin.state_dict())
         return True
+
+
+def _older(name: str) -> str:
+    """What a tensor was called before torchvision 0.13, as it still is in some of its files."""
+    shorter = re.sub(r"(_blocks\.\d)\.0\.", r"\1.", name)
+    return shorter.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
 
 
 def _trained(name: str) -> Mapping[str, Tensor]:
@@ -271,35 +279,34 @@ def hush(logits: Tensor, anchors: Tensor, targets: BoxTargets) -> Tensor:
     Returns:
         (N, A, C); where a logit was replaced, it gets no gradient and its loss is 0.
     """
-    ignored = targets.ignore & targets.valid
-    if targets.known is None and not bool(ignored.any()):
-        return logits
-    centre = (anchors[:, :2] + anchors[:, 2:]) / 2
-    real = targets.valid & ~targets.ignore
-    boxes = targets.boxes[:, None]  # (N, 1, G, 4)
-    inside = (centre[:, None] > boxes[..., :2]) & (centre[:, None] < boxes[..., 2:])
-    holds = inside.all(-1) & real[:, None]  # (N, A, G)
-    silent = (within(anchors, targets.boxes, ignored) & ~holds.any(-1)).unsqueeze(-1)
+    regions = targets.ignore & targets.valid
+    concerned = regions.any(1)
     if targets.known is not None:
-        classes = functional.one_hot(targets.classes.clamp(min=0), logits.shape[-1])
-        own = holds.to(logits.dtype) @ classes.to(logits.dtype) > 0
-        silent = silent | (~targets.known[:, None] & ~own)
+        concerned = concerned | ~targets.known.all(1)
+    rows: list[int] = concerned.nonzero().squeeze(1).tolist()
+    if not rows:
+        return logits
+    centre = (anchors[:, None, :2] + anchors[:, None, 2:]) / 2
+    silent = torch.zeros_like(logits, dtype=torch.bool)
+    for i in rows:
+        mine = targets.valid[i] & ~targets.ignore[i]
+        boxes, classes = targets.boxes[i, mine], targets.classes[i, mine]
+        holds = ((centre > boxes[:, :2]) & (centre < boxes[:, 2:])).all(-1)  # (A, G)
+        ignored = within(anchors, targets.boxes[i, regions[i]]) & ~holds.any(1)
+        silent[i] = ignored.unsqueeze(1)
+        if targets.known is not None:
+            kinds = functional.one_hot(classes, logits.shape[-1]).float()
+            silent[i] |= ~targets.known[i] & (holds.float() @ kinds == 0)
     return logits.masked_fill(silent, _NEVER)
 
 
-def within(anchors: Tensor, regions: Tensor, counts: Tensor) -> Tensor:
-    """Which anchors lie mostly in one of the regions, (N, A) bool.
-
-    Args:
-        anchors: (A, 4) or (N, A, 4).
-        regions: (N, G, 4).
-        counts: (N, G) bool, which regions count.
-    """
-    a, b = anchors.unsqueeze(-2), regions.unsqueeze(1)  # (.., A, 1, 4), (N, 1, G, 4)
-    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+def within(anchors: Tensor, regions: Tensor) -> Tensor:
+    """Which anchors (A, 4) lie mostly in one of the regions (R, 4), (A,) bool."""
+    a = anchors[:, None]
+    sides = torch.minimum(a[..., 2:], regions[:, 2:]) - torch.maximum(a[..., :2], regions[:, :2])
     common = sides.clamp(min=0).prod(-1)
     area = (a[..., 2:] - a[..., :2]).prod(-1).clamp(min=1e-6)
-    return ((common / area > _INSIDE) & counts[:, None]).any(-1)
+    return (common / area > _INSIDE).any(1)
 
 
 def decode_boxes(coder: Any, codes: Tensor, anchors: Tensor, size: tuple[int, int]) -> Tensor:

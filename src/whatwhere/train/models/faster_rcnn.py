@@ -128,6 +128,8 @@ class FasterRcnn(TorchvisionNetwork):
         classes: number of classes, C; the second stage has one more, the background.
     """
 
+    unordered = True
+
     def __init__(self, config: TrainConfig, classes: int) -> None:
         super().__init__(config)
         self.detector: Any = Detector(self.channels, config.width_head, classes)
@@ -212,30 +214,34 @@ class FasterRcnn(TorchvisionNetwork):
         with torch.autocast(images.device.type, enabled=False), torch.no_grad():
             size = (images.shape[1], images.shape[2])
             proposals, real = self.propose(objectness, codes, anchors, size)
-            real &= ~within(proposals, targets.boxes, ignored)
+            regions = [boxes[mine] for boxes, mine in zip(targets.boxes, ignored, strict=True)]
             kept = [boxes[mine] for boxes, mine in zip(proposals, real, strict=True)]
+            kept = [boxes[~within(boxes, r)] for boxes, r in zip(kept, regions, strict=True)]
             sampled, _, labels, wanted = heads.select_training_samples(kept, objects)
             everywhere = [anchors] * len(images)
             first_labels, first_boxes = rpn.assign_targets_to_anchors(everywhere, objects)
             first_wanted = rpn.box_coder.encode(first_boxes, everywhere)
-            dull = within(anchors, targets.boxes, ignored)
-            for label, row in zip(first_labels, dull, strict=True):
-                label[row & (label == 0)] = -1
+            for label, region in zip(first_labels, regions, strict=True):
+                label[(label == 0) & within(anchors, region)] = -1
         pooled = self._pool_some(levels, sampled)
         logits, refined = heads.box_predictor(heads.box_head(pooled))
         with torch.autocast(images.device.type, enabled=False):
-            first_class, first_box = rpn.compute_loss(
-                objectness.reshape(-1, 1), codes.reshape(-1, 4), first_labels, first_wanted
-            )
+            if any(bool((label >= 0).any()) for label in first_labels):
+                first_class, first_box = rpn.compute_loss(
+                    objectness.reshape(-1, 1), codes.reshape(-1, 4), first_labels, first_wanted
+                )
+            else:  # every anchor lies in an ignored region
+                first_class, first_box = 0 * objectness.sum(), 0 * codes.sum()
             label, target = torch.cat(labels), torch.cat(wanted)
             positive = label > 0
+            classes = functional.cross_entropy(logits.float(), label, reduction="sum")
             boxes = functional.smooth_l1_loss(
                 refined.float()[positive], target[positive], beta=1 / 9, reduction="sum"
             )
             return {
                 "proposal_loss": first_class,
                 "proposal_box_loss": first_box,
-                "class_loss": functional.cross_entropy(logits.float(), label),
+                "class_loss": classes / max(1, len(label)),
                 "box_loss": boxes / max(1, len(label)),
             }
 
