@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": _MEASURE,
     "serve": _BASE | {"data", "metrics", "outputs"},
     "cli": _MEASURE | {"train", "serve"},
+    "__main__": {"cli"},
 }
 
 # Distribution -> the parts that may import it; what is not listed may be imported anywhere

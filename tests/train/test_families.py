@@ -21,7 +21,7 @@ from whatwhere.train.config import TrainConfig
 from whatwhere.train.export import check_parity, checked_file
 from whatwhere.train.models import families, find_model, model_names
 from whatwhere.train.network import Step, architecture, build, family_of, parameter_groups
-from whatwhere.train.prepare import make_fabric
+from whatwhere.train.processes import make_fabric
 from whatwhere.train.recipes import recipe
 from whatwhere.train.run import make_spec
 from whatwhere.train.samples import Samples

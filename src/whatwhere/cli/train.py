@@ -40,7 +40,13 @@ def train(
     size: Annotated[
         int | None, typer.Option(min=32, help="Longer side of the model's input in pixels.")
     ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Pictures a step.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(min=0, help="Pictures at once; 0 for as many as memory takes.")
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(help="Weights to start from: a run, a .safetensors file, a name."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Equal seeds give equal runs.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; runs/<task>-<number> if left out.")
@@ -55,6 +61,9 @@ def train(
         Path | None, typer.Option(help="Folder of the pictures, if not beside the labels.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    devices: Annotated[
+        int | None, typer.Option(min=1, help="Processes on this machine, one for each GPU.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.json."),
@@ -73,6 +82,8 @@ def train(
             "--backbone": backbone,
             "--size": size,
             "--batch": batch,
+            "--start": start,
+            "--devices": devices,
             "--seed": seed or None,
             "--out": out,
             "--format": format,
@@ -86,6 +97,8 @@ def train(
                 " settings that it began with"
             )
     pairs = [_pair(text) for text in settings or []]
+    named = {"start": start, "devices": devices}
+    pairs += [(name, str(value)) for name, value in named.items() if value is not None]
     train_api = _train_package()
     with _listener() as listener:
         if resume is not None:
@@ -95,7 +108,7 @@ def train(
 
             assert data is not None
             dataset = read(data, format, images=images)
-            for finding in dataset.findings:
+            for finding in dataset.findings if train_api.first_process() else ():
                 if finding.severity != "info":
                     listener.note(f"{finding.where}: {finding.message}")
             run = train_api.train(
@@ -113,6 +126,8 @@ def train(
                 settings=dict(pairs),
                 listener=listener,
             )
+    if not train_api.first_process():
+        return 0
     if as_json:
         typer.echo(json.dumps(run.to_dict(), ensure_ascii=False))
     else:

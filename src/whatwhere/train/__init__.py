@@ -13,12 +13,22 @@ from typing import Any
 
 from whatwhere.data import Dataset, read
 from whatwhere.train.config import TrainConfig, parse_budget
-from whatwhere.train.loop import Listener
+from whatwhere.train.processes import first_process
 from whatwhere.train.recipes import recipe
 from whatwhere.train.run import Run, export_run, resume_run, train_model
+from whatwhere.train.watch import Listener
 from whatwhere.types import Task
 
-__all__ = ["Listener", "Run", "TrainConfig", "export_run", "recipe", "resume_run", "train"]
+__all__ = [
+    "Listener",
+    "Run",
+    "TrainConfig",
+    "export_run",
+    "first_process",
+    "recipe",
+    "resume_run",
+    "train",
+]
 
 
 def train(

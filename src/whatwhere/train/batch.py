@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +24,11 @@ class BoxTargets:
         ignore: (N, G) bool, True for regions in which nothing is an error.
         known: (N, C) bool, False where a picture's labels say nothing about a class;
             None where they say everything.
+        soft: (N, G, C) float32 in 0..1, what an object's class scores should be, where a
+            teacher says so; None where it is 1 for `classes` and 0 for all others.
+        counts: (N, G) float32, how much an object counts; None for 1.
+        trust: (N, C) float32, how much it counts that a class is absent, in place of `known`,
+            which is then where it is above 0.
     """
 
     boxes: Tensor
@@ -29,17 +36,17 @@ class BoxTargets:
     valid: Tensor
     ignore: Tensor
     known: Tensor | None = None
+    soft: Tensor | None = None
+    counts: Tensor | None = None
+    trust: Tensor | None = None
 
     def to(self, device: torch.device) -> BoxTargets:
         """The same on a device."""
-        known = None if self.known is None else self.known.to(device)
-        return BoxTargets(
-            self.boxes.to(device),
-            self.classes.to(device),
-            self.valid.to(device),
-            self.ignore.to(device),
-            known,
-        )
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        moved: dict[str, Any] = {
+            name: None if x is None else x.to(device) for name, x in found.items()
+        }
+        return BoxTargets(**moved)
 
 
 class Batch:
@@ -55,9 +62,12 @@ class Batch:
             "classify" the wanted distribution, in place of `classes`, where pictures are mixed.
         rows: which picture of the data set each sample is (the first, where several were put
             together), for messages.
+        soft: float32 (N, C), what a teacher says about whole pictures: for "classify" its
+            probabilities at its temperature, for "multilabel" those of each class; -1 for
+            classes that it does not know.
     """
 
-    __slots__ = ("boxes", "classes", "images", "known", "present", "rows")
+    __slots__ = ("boxes", "classes", "images", "known", "present", "rows", "soft")
 
     def __init__(
         self,
@@ -67,9 +77,28 @@ class Batch:
         present: Tensor | None = None,
         known: Tensor | None = None,
         rows: tuple[int, ...] = (),
+        soft: Tensor | None = None,
     ) -> None:
         self.images, self.boxes, self.classes = images, boxes, classes
-        self.present, self.known, self.rows = present, known, rows
+        self.present, self.known, self.rows, self.soft = present, known, rows, soft
+
+    def cut(self, parts: int) -> list[Batch]:
+        """The same pictures in so many batches of equal size, one after the other."""
+        size = len(self.images) // parts
+
+        def piece(x: Any, start: int) -> Any:
+            if isinstance(x, BoxTargets):
+                kept = {field.name: piece(getattr(x, field.name), start) for field in fields(x)}
+                return BoxTargets(**kept)
+            return None if x is None else x[start : start + size]
+
+        made = []
+        for start in range(0, len(self.images), size):
+            part = copy(self)
+            for name in self.__slots__:
+                setattr(part, name, piece(getattr(self, name), start))
+            made.append(part)
+        return made
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on a device."""
@@ -86,4 +115,5 @@ class Batch:
             moved(self.present),
             moved(self.known),
             self.rows,
+            moved(self.soft),
         )

@@ -12,12 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from whatwhere.errors import TrainError
 from whatwhere.images import write_atomic
+from whatwhere.train.config import TrainConfig
+from whatwhere.train.schedule import Average
+from whatwhere.train.state import State
 
 _KEY = "whatwhere"
 
@@ -85,3 +89,63 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Te
         state.setdefault(int(index), {})[entry] = tensor
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def save_run(
+    path: Path,
+    net: nn.Module,
+    average: Average,
+    optimizer: torch.optim.Optimizer,
+    fabric: Fabric,
+    state: State,
+    config: TrainConfig,
+) -> None:
+    """Write all that a run needs to go on as if it had not stopped.
+
+    Raises:
+        WhatwhereError: the disk is full; the checkpoint before stays.
+    """
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    save_tensors(
+        path,
+        pack("net", net.state_dict())
+        | pack("average", average.net.state_dict())
+        | pack("optimizer", optimizer_tensors(optimizer)),
+        {
+            "state": state.to_dict(),
+            "updates": average.updates,
+            # The loss scale of float16; empty otherwise.
+            "precision": fabric.strategy.precision.state_dict(),
+            "config": config.to_dict(),
+        },
+    )
+
+
+def load_run(
+    path: Path, net: nn.Module, average: Average, optimizer: torch.optim.Optimizer, fabric: Fabric
+) -> State:
+    """Put back what `save_run` wrote.
+
+    Raises:
+        TrainError: the file is damaged or of another network, or its batch cannot be shared out
+            to the processes at hand.
+    """
+    tensors, about = load_tensors(path)
+    try:
+        net.load_state_dict(unpack("net", tensors))
+        average.net.load_state_dict(unpack("average", tensors))
+        restore_optimizer(optimizer, unpack("optimizer", tensors))
+        average.updates = int(about["updates"])
+        fabric.strategy.precision.load_state_dict(about.get("precision", {}))
+        state = State.from_dict(about["state"])
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise TrainError(
+            f"{path} belongs to another network or version ({first}): start the run again"
+        ) from error
+    if state.batch % fabric.world_size:
+        raise TrainError(
+            f"{path} is of a run with {state.batch} pictures a pass, which cannot be shared out"
+            f" to {fabric.world_size} processes: go on with fewer"
+        )
+    return state

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import PurePath
 from typing import Any, Self
 
 from whatwhere.errors import UsageError
@@ -62,8 +63,44 @@ class TrainConfig:
         0, "longer side in pixels without height and width; 0 for the task's default", least=0
     )
     width_head: int = _setting(96, "channels of a detector's pyramid and head", least=1)
+    queries: int = _setting(
+        300, "objects that a transformer without non-maximum suppression looks for", least=1
+    )
     small_objects: bool = _setting(
         False, "give a yolo a level of stride 4; costs about three times the time"
+    )
+    teacher: str = _setting(
+        "", "model that answers on the training views, and is learnt from: file, run or name"
+    )
+    teacher_names: str = _setting(
+        "", "text file with lines 'its class = our class', where names differ"
+    )
+    teacher_weight: float = _setting(
+        1.0, "of what the teacher says, beside what people said", above=0
+    )
+    teacher_temperature: float = _setting(
+        2.0, "by which a classifying teacher's logits, and ours, are divided", above=0
+    )
+    unlabelled: str = _setting(
+        "", "folder of pictures without labels, which the teacher alone teaches"
+    )
+    label_names: tuple[str, ...] = _setting(
+        (), "classes of a joint model's second head, the whole picture's; '' for those of the data"
+    )
+    label_task: str = _setting(
+        "",
+        "what that head answers; '' for what its data hold",
+        choices=("", "classify", "multilabel"),
+    )
+    label_data: str = _setting(
+        "", "data set of pictures with labels for that head; '' for the detector's own"
+    )
+    label_share: float = _setting(
+        0.25, "of each step's pictures that come from the data of that head", above=0, below=1
+    )
+    label_weight: float = _setting(1.0, "of that head's loss beside the detector's", above=0)
+    end_to_end: bool = _setting(
+        False, "give a yolo a further score by which it needs no non-maximum suppression"
     )
     epochs: int = _setting(0, "passes over the data; 0 to plan them from the budget", least=0)
     budget: float = _setting(
@@ -71,7 +108,21 @@ class TrainConfig:
         "wall-clock seconds for everything, reading and export included; 0 for none",
         least=0,
     )
-    batch: int = _setting(16, "pictures a step", least=1)
+    batch: int = _setting(
+        16, "pictures a pass, over all processes; 0 for the most that fit in memory", least=0
+    )
+    accumulate: int = _setting(1, "passes a step: a step sees batch x accumulate pictures", least=1)
+    start: str = _setting(
+        "",
+        "weights to start from: a run's folder, a .safetensors file, imagenet-lite0, a timm name"
+        " or torchvision:NAME; '' for those of `pretrained`",
+    )
+    frozen: float = _setting(
+        0.0,
+        "share of training during which the whole pretrained body stands still",
+        least=0,
+        below=1,
+    )
     rate: float = _setting(2e-3, "peak learning rate of new layers", above=0)
     backbone_rate: float = _setting(
         0.25, "of the pretrained backbone, as a share of the rate", least=0
@@ -134,6 +185,19 @@ class TrainConfig:
     colour: float = _setting(
         0.4, "strength of brightness, contrast and saturation changes", least=0, most=1
     )
+    multi_scale: float = _setting(
+        0.0,
+        "the input of each step is larger or smaller by up to this share, in multiples of 32;"
+        " until mosaic_until",
+        least=0,
+        most=0.9,
+    )
+    metric: str = _setting(
+        "", "number of the validation that decides which weights are best; '' for the task's own"
+    )
+    patience: int = _setting(
+        0, "validations without a better one after which training stops; 0 for never", least=0
+    )
     validation: float = _setting(
         0.1,
         "share of the training pictures held out if the data has no such split",
@@ -145,10 +209,19 @@ class TrainConfig:
         "auto", "of the computation", choices=("auto", "32-true", "bf16-mixed", "16-mixed")
     )
     device: str = _setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
+    devices: int = _setting(1, "processes on a machine, one for each GPU", least=1)
+    nodes: int = _setting(1, "machines", least=1)
     workers: int = _setting(2, "threads that read and augment", least=1)
     cache: int = _setting(4096, "megabytes of decoded training pictures kept", least=0)
     cache_folder: str = _setting(
         "", "where they are kept in a file, for later runs too; '' for in memory"
+    )
+    previews: int = _setting(
+        5, "answers to validation pictures are drawn at each so many validations; 0 never", least=0
+    )
+    tensorboard: bool = _setting(False, "write event files for TensorBoard into the run's folder")
+    mlflow: str = _setting(
+        "", "address of an MLflow server that keeps the run, such as http://localhost:5000"
     )
 
     def __post_init__(self) -> None:
@@ -159,6 +232,11 @@ class TrainConfig:
         if self.loss and self.loss not in LOSSES[self.task]:
             usable = ", ".join(LOSSES[self.task]) or "none: a detector has its own"
             raise UsageError(f"loss {self.loss!r} is not for {self.task}: use {usable}")
+        if self.frozen and not (self.pretrained or self.start):
+            raise UsageError(
+                "frozen keeps a pretrained body still, but this one starts from random weights:"
+                " leave it out, or use pretrained weights"
+            )
         if self.cutmix and self.task == "detect":
             raise UsageError("cutmix would cut objects apart: use mixup or mosaic for a detector")
         if self.mixup + self.cutmix > 1:
@@ -170,6 +248,25 @@ class TrainConfig:
             raise UsageError("tile is for detectors: a label of a whole picture has no place")
         if 0 < self.tile < 32:
             raise UsageError(f"tile must be 0 or at least 32, not {self.tile}")
+        if "@" in self.mlflow:
+            # Settings are written to config.json and into the model file, for others to see.
+            raise UsageError(
+                "the address of MLflow must not hold a user or password: set"
+                " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+            )
+        if self.cutmix and self.task == "detect":
+            raise UsageError("cutmix would cut objects apart: use mixup or mosaic for a detector")
+        if self.mixup + self.cutmix > 1:
+            raise UsageError(
+                f"mixup and cutmix are chances of one choice and must not exceed 1 together, not"
+                f" {self.mixup:g} + {self.cutmix:g}"
+            )
+        if self.tile and self.task != "detect":
+            raise UsageError("tile is for detectors: a label of a whole picture has no place")
+        if 0 < self.tile < 32:
+            raise UsageError(f"tile must be 0 or at least 32, not {self.tile}")
+        if self.unlabelled and not self.teacher:
+            raise UsageError("pictures without labels teach nothing by themselves: add a teacher")
         if bool(self.height) != bool(self.width):
             raise UsageError("give both height and width, or neither and a size")
         for name in ("height", "width", "size"):
@@ -184,13 +281,28 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for `config.json`."""
-        return asdict(self)
+        values = asdict(self)
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in values.items()
+        }
+
+    def portable(self) -> dict[str, Any]:
+        """The same for a model file: of paths only the last part, which says enough elsewhere."""
+        paths = ("teacher", "teacher_names", "unlabelled", "label_data", "start", "cache_folder")
+        values = self.to_dict()
+        return values | {name: PurePath(values[name]).name for name in paths if values.get(name)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The settings in a `config.json`; other keys of that file are passed over."""
         names = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in names})
+        kept: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+            if name in names
+        }
+        return cls(**kept)
 
     def with_settings(self, settings: Mapping[str, str]) -> Self:
         """Settings changed from text, as given by `--set`.
@@ -243,6 +355,8 @@ def _parse(name: str, text: str, kind: type) -> Any:
     try:
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind is tuple:
+            return tuple(part.strip() for part in text.split(",") if part.strip())
         return kind(text)
     except (ValueError, KeyError):
         words = {bool: "true or false", int: "a whole number", float: "a number"}

@@ -55,8 +55,11 @@ class Step(nn.Module):
 
 
 def parameter_groups(net: Network, config: TrainConfig) -> list[dict[str, Any]]:
-    """AdamW groups: pretrained body and new layers; no weight decay on norms and biases."""
-    body = {id(p) for p in net.body()} if config.pretrained else set()
+    """AdamW groups: pretrained body and new layers; no weight decay on norms and biases.
+
+    Beside what AdamW takes, each has its `share` of the rate and whether it is of the `body`.
+    """
+    body = {id(p) for p in net.body()} if config.pretrained or config.start else set()
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for parameter in net.parameters():
         if parameter.requires_grad:
@@ -66,6 +69,7 @@ def parameter_groups(net: Network, config: TrainConfig) -> list[dict[str, Any]]:
         {
             "params": parameters,
             "share": config.backbone_rate if in_body else 1.0,
+            "body": in_body,
             "weight_decay": config.weight_decay if decays else 0.0,
         }
         for (in_body, decays), parameters in groups.items()

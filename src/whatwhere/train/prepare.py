@@ -5,26 +5,31 @@ from __future__ import annotations
 import json
 import logging
 import os
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from whatwhere.data import Dataset, read
 from whatwhere.errors import ImageError, TrainError, UsageError
 from whatwhere.images import read_image
+from whatwhere.metrics import METRICS
 from whatwhere.specs import DataSummary
 from whatwhere.train.config import DEFAULT_BUDGET, TrainConfig, parse_budget
 from whatwhere.train.loop import CHECKPOINT
+from whatwhere.train.network import family_of
+from whatwhere.train.scales import check_scales
 from whatwhere.types import Image, Task
+
+if TYPE_CHECKING:
+    from whatwhere.train.joint import LabelPart
 
 CONFIG = "config.json"
 PARITY_PICTURES = 8
+_WHOLE: tuple[Task, ...] = ("classify", "multilabel")
 
 
 def split_data(data: Dataset, config: TrainConfig) -> tuple[Dataset, Dataset]:
@@ -136,6 +141,16 @@ def complete(config: TrainConfig, data: Dataset) -> TrainConfig:
     precision = config.precision
     if precision == "auto":
         precision = "bf16-mixed" if _quick_bfloat16(device) else "32-true"
+    check_scales(config)
+    names = [metric.name for metric in METRICS[config.task]]
+    if family_of(config).two_heads:
+        names += [f"label_{metric.name}" for kind in _WHOLE for metric in METRICS[kind]]
+    if config.metric and config.metric not in names:
+        raise UsageError(
+            f"{config.task} has no metric {config.metric!r}: use one of {', '.join(names)}"
+        )
+    if device == "cpu" and precision == "16-mixed":
+        raise UsageError("precision 16-mixed is for GPUs: use bf16-mixed or 32-true on a CPU")
     return replace(config, device=device, precision=precision)
 
 
@@ -171,20 +186,6 @@ def choose_size(config: TrainConfig, data: Dataset) -> tuple[int, int]:
             short = min(side, max(32, short))
             return (short, side) if median <= 1 else (side, short)
     return side, side
-
-
-def make_fabric(config: TrainConfig) -> Fabric:
-    """Device and precision, ready to use."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-        fabric = Fabric(
-            accelerator="gpu" if config.device == "cuda" else "cpu",
-            devices=1,
-            precision=config.precision,  # type: ignore[arg-type]
-        )
-        fabric.launch()
-    return fabric
 
 
 def run_folder(folder: str | os.PathLike[str] | None, config: TrainConfig, resume: bool) -> Path:
@@ -243,7 +244,11 @@ def read_again(folder: Path, values: Mapping[str, Any]) -> Dataset:
 
 
 def describe_data(
-    whole: Dataset, training: Dataset, validation: Dataset, summary: DataSummary
+    whole: Dataset,
+    training: Dataset,
+    validation: Dataset,
+    summary: DataSummary,
+    part: LabelPart | None = None,
 ) -> dict[str, Any]:
     """The part of `config.json` by which the data are found and recognised again."""
     return {
@@ -257,6 +262,7 @@ def describe_data(
         "training_labels": summary.labels,
         "validation_pictures": len(validation),
         "held_out": "val" not in whole.splits,
+        **({} if part is None else part.about),
     }
 
 
@@ -274,9 +280,13 @@ def check_same_data(folder: Path, before: Mapping[str, Any], about: Mapping[str,
         "names": "class names",
         "digest": "training pictures or their labels",
         "validation_digest": "validation pictures or their labels",
+        "label_digest": "training pictures of the second head, or their labels,",
+        "label_validation_digest": "validation pictures of the second head, or their labels,",
+        "teacher_digest": "teacher's file, beside the data",
+        "unlabelled_digest": "pictures without labels, beside those",
     }
     for key, what in parts.items():
-        if before.get(key, about[key]) != about[key]:
+        if key in about and before.get(key, about[key]) != about[key]:
             raise TrainError(
                 f"the {what} of {about['data'] or 'the data set'} have changed since {folder} was"
                 " begun: start a new run"

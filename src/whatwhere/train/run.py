@@ -6,22 +6,29 @@ import json
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
+from whatwhere import __version__
 from whatwhere.data import Dataset, read
-from whatwhere.errors import TrainError
+from whatwhere.errors import TrainError, UsageError
 from whatwhere.evaluation import evaluate
 from whatwhere.images import write_atomic
 from whatwhere.outputs.report import write_report
 from whatwhere.runtime import load_file, read_spec
 from whatwhere.specs import DataSummary, ModelSpec, PostprocessSpec, PreprocessSpec
-from whatwhere.train.checkpoint import load_tensors
+from whatwhere.train.checkpoint import load_tensors, unpack
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.export import checked_file, with_spec
-from whatwhere.train.loop import CHECKPOINT, METRICS, WEIGHTS, Listener, State, fit
+from whatwhere.train.joint import JointValidation, LabelPart, label_numbers, two_heads
+from whatwhere.train.lock import locked
+from whatwhere.train.loop import CHECKPOINT, METRICS, WEIGHTS, fit
 from whatwhere.train.models import Network
 from whatwhere.train.network import architecture, build, family_of
 from whatwhere.train.prepare import (
@@ -31,7 +38,6 @@ from whatwhere.train.prepare import (
     check_targets,
     complete,
     describe_data,
-    make_fabric,
     parity_pictures,
     read_again,
     read_settings,
@@ -39,24 +45,25 @@ from whatwhere.train.prepare import (
     split_data,
     unused_pictures,
 )
+from whatwhere.train.processes import first_process, from_first, make_fabric
 from whatwhere.train.samples import Samples
+from whatwhere.train.state import State
+from whatwhere.train.teacher import (
+    attach,
+    file_digest,
+    make_teacher,
+    settled,
+    unlabelled_pictures,
+    with_unlabelled,
+)
 from whatwhere.train.validate import Validation
-from whatwhere.train.watch import Watcher
+from whatwhere.train.watch import Listener, Silent, Watcher
+from whatwhere.train.watchers import Curves, Previews, trackers
 
 MODEL = "model.onnx"
 REPORT = "report.html"
 HELD_OUT = "validation.txt"
 """Pictures that were held out where the data has no validation split, one a line."""
-
-
-class Silent:
-    """A listener that says nothing."""
-
-    def note(self, text: str) -> None:
-        """Pass over."""
-
-    def steps(self, done: int, total: int, about: str) -> None:
-        """Pass over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +112,9 @@ def train_model(
 ) -> Run:
     """Train, validate, export. See `whatwhere.train.train` for the meaning of the settings.
 
+    With several processes all of them call this and get the same answer; the first one alone
+    writes and speaks.
+
     Args:
         data: a data set, or the path of one.
         config: settings.
@@ -115,20 +125,37 @@ def train_model(
         watchers: are shown what happens.
 
     Raises:
-        TrainError: the data cannot be trained on, or the folder holds another run.
+        TrainError: the data cannot be trained on, or the folder holds another run, or another
+            process trains into it.
     """
     started = time.monotonic()
-    listener = listener or Silent()
+    listener = (listener if first_process() else None) or Silent()
     whole = data if isinstance(data, Dataset) else read(data, format)
     config = complete(config, whole)
-    target = run_folder(folder, config, resume)
+    tools = trackers(config, listener)
+    fabric = make_fabric(config)
+    target = from_first(fabric, lambda: run_folder(folder, config, resume))
     training, validation_data = split_data(as_task(whole, config.task), config)
+    part = None
+    if family_of(config).two_heads:
+        config, whole, training, validation_data, part = two_heads(
+            config, whole, training, validation_data, split_data
+        )
+        listener.note(part.title)
     check_targets(training, validation_data)
     if unused := unused_pictures(whole, training, validation_data):
         listener.note(f"not used: {unused} pictures that are not in train, val or test")
     size = (config.height, config.width)
     summary = _summary(whole, training)
-    about = describe_data(whole, training, validation_data, summary)
+    about = describe_data(whole, training, validation_data, summary, part)
+    teacher, extra = None, None
+    if config.teacher:
+        config = settled(config)
+        teacher = make_teacher(config, whole.names)
+        about["teacher_digest"] = file_digest(config.teacher)
+    if config.unlabelled:
+        extra = unlabelled_pictures(config, training, validation_data)
+        about["unlabelled_digest"] = extra.digest()
     if resume:
         check_same_data(target, read_settings(target)[1], about)
     listener.note(
@@ -137,41 +164,76 @@ def train_model(
     )
     net = build(config, tuple(whole.names))
     spec = make_spec(config, whole, net, summary, target.name)
-    fabric = make_fabric(config)
-    samples = Samples(training, size, config)
+    make_samples = Samples if part is None else part.samples
+    samples = make_samples(
+        training if extra is None else with_unlabelled(training, extra), size, config
+    )
+    if teacher is not None:
+        listener.note(attach(teacher, samples, len(training)))
     for text in samples.notes:
         listener.note(text)
     for error in samples.pictures.unreadable.values():
         listener.note(f"left out of training: {error}")
-    validation = Validation(validation_data, spec, config.cache * 2**20 // 4)
-    write_atomic(target / CONFIG, json.dumps(config.to_dict() | about, indent=2) + "\n")
-    if about["held_out"]:
-        # So that `evaluate` can score the pictures that training has not seen.
-        write_atomic(target / HELD_OUT, "\n".join(validation_data.relative_paths()) + "\n")
-    try:
-        state = fit(
-            net,
-            samples,
-            validation,
-            config,
-            fabric,
-            target,
-            listener,
-            started=started,
-            resume=resume,
-            watchers=watchers,
+    validation = Validation(validation_data, spec, config.cache * 2**20 // 4, config.metric)
+    if part is not None:
+        validation = JointValidation(validation, part, config)
+    shown = Previews(samples, spec.postprocess.score_threshold)
+    watchers = [shown, Curves(), *tools, *watchers]
+
+    def record(state: State) -> None:
+        settings = config.to_dict() | about | _record(state, fabric.world_size)
+        write_atomic(target / CONFIG, json.dumps(settings, indent=2) + "\n")
+
+    with ExitStack() as held:
+        from_first(fabric, lambda: held.enter_context(locked(target)))
+        if fabric.is_global_zero and about["held_out"]:
+            # So that `evaluate` can score the pictures that training has not seen.
+            write_atomic(target / HELD_OUT, "\n".join(validation_data.relative_paths()) + "\n")
+        try:
+            state = fit(
+                net,
+                samples,
+                validation,
+                config,
+                fabric,
+                target,
+                listener,
+                started=started,
+                resume=resume,
+                watchers=watchers,
+                planned=record,
+            )
+        except KeyboardInterrupt:
+            if (target / CHECKPOINT).is_file():
+                listener.note(f"stopped; go on with  whatwhere train --resume {target}")
+            raise
+        for error in validation.unreadable.values():
+            listener.note(f"scored as if nothing was found in it: {error}")
+        del samples, validation
+        run = from_first(
+            fabric, lambda: finish(net, spec, state, target, validation_data, listener, part=part)
         )
-    except KeyboardInterrupt:
-        if (target / CHECKPOINT).is_file():
-            listener.note(f"stopped; go on with  whatwhere train --resume {target}")
-        raise
-    for error in validation.unreadable.values():
-        listener.note(f"scored as if nothing was found in it: {error}")
-    del samples, validation
-    run = finish(net, spec, state, target, validation_data, listener)
-    for watcher in watchers:
-        watcher.finished(target)
+        for watcher in watchers if fabric.is_global_zero else ():
+            watcher.finished(target)
     return run
+
+
+def _record(state: State, processes: int) -> dict[str, Any]:
+    """What `config.json` says beside settings and data: what was chosen, and by which code."""
+    plan = state.plan
+    packages = ("torch", "torchvision", "timm", "lightning-fabric", "numpy")
+    return {
+        "plan": {
+            "epochs": plan.epochs,
+            "steps": plan.total,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "batch": state.batch,
+            "accumulate": state.accumulate,
+            "processes": processes,
+            "validate_every": state.every,
+        },
+        "versions": {"whatwhere": __version__} | {name: version(name) for name in packages},
+    }
 
 
 def resume_run(
@@ -213,11 +275,13 @@ def finish(
     path: Path | None = None,
     half: bool = False,
     report: bool = True,
+    tensors: Mapping[str, Tensor] | None = None,
+    part: LabelPart | None = None,
 ) -> Run:
     """Make the model file of a run's best weights, score that very file, write both.
 
     Args:
-        net: the network; takes on the best weights.
+        net: the network; takes on the weights.
         spec: its spec; gets the scores.
         state: of the training.
         folder: of the run.
@@ -226,13 +290,19 @@ def finish(
         path: of the model file; `model.onnx` in the folder if None.
         half: weights as float16.
         report: write `report.html` too.
+        tensors: the weights, if not the best ones.
+        part: data of a second head, for its scores.
     """
     began = time.monotonic()
-    tensors, _ = load_tensors(folder / WEIGHTS)
+    if tensors is None:
+        tensors, _ = load_tensors(folder / WEIGHTS)
     net.cpu().load_state_dict(tensors)
     file, worst = checked_file(net, spec, parity_pictures(validation), half=half)
-    result = evaluate(load_file(file, where="the exported model"), validation)
+    predictor = load_file(file, where="the exported model")
+    result = evaluate(predictor, validation)
     metrics = {name: value for name, value in result.metrics.items() if value is not None}
+    if part is not None:
+        metrics |= label_numbers(evaluate(predictor, part.validation, task=part.task))
     today = datetime.now(UTC).date().isoformat()
     final = spec.model_copy(update={"metrics": metrics, "date": today})
     target = path or folder / MODEL
@@ -252,7 +322,9 @@ def export_run(
     *,
     half: bool = False,
     name: str | None = None,
+    end_to_end: bool | None = None,
     data: Dataset | None = None,
+    which: str = "best",
 ) -> Run:
     """Write the model file of a run again, for example with weights in half the size.
 
@@ -261,13 +333,19 @@ def export_run(
         path: of the model file; `model.onnx` in the folder if None.
         half: store weights as float16.
         name: of the model, in its spec.
+        end_to_end: with final boxes, or for non-maximum suppression, where the network can do
+            both; None for what it was trained for.
         data: the data set, if it was not read from files.
+        which: "best" weights by the validation, or those of the "last" epoch.
 
     Raises:
+        UsageError: `which` is neither.
         TrainError: the folder is no run, its data have changed (the scores would be of other
             pictures), or the model file differs from the network.
     """
     target = Path(folder)
+    if which not in ("best", "last"):
+        raise UsageError(f"there are no {which!r} weights: ask for best or last")
     if not (target / CONFIG).is_file() or not (target / WEIGHTS).is_file():
         raise TrainError(
             f"{target} is not the folder of a training run ({CONFIG} and {WEIGHTS} are"
@@ -276,18 +354,41 @@ def export_run(
     config, values = read_settings(target)
     whole = read_again(target, values) if data is None else data
     training, validation = split_data(as_task(whole, config.task), config)
+    part = None
+    if family_of(config).two_heads:
+        config, whole, training, validation, part = two_heads(
+            config, whole, training, validation, split_data
+        )
     summary = _summary(whole, training)
-    check_same_data(target, values, describe_data(whole, training, validation, summary))
+    check_same_data(target, values, describe_data(whole, training, validation, summary, part))
     net = build(config, tuple(whole.names))
-    _, about = load_tensors(target / CHECKPOINT)
+    kept, about = load_tensors(target / CHECKPOINT)
     state = State.from_dict(about["state"])
+    if end_to_end is not None:
+        net.choose(end_to_end)
     if (target / MODEL).is_file():
         spec = read_spec(target / MODEL)
     else:
         spec = make_spec(config, whole, net, summary, target.name)
-    spec = spec.model_copy(update={} if name is None else {"name": name})
+    # The file at hand may have been exported in the other way.
+    postprocess = spec.postprocess.model_copy(update={"end_to_end": net.end_to_end})
+    spec = spec.model_copy(
+        update={"postprocess": postprocess} | ({} if name is None else {"name": name})
+    )
     out = Path(path) if path is not None else target / MODEL
-    return finish(net, spec, state, target, validation, Silent(), path=out, half=half, report=False)
+    return finish(
+        net,
+        spec,
+        state,
+        target,
+        validation,
+        Silent(),
+        path=out,
+        half=half,
+        report=False,
+        part=part,
+        tensors=unpack("average", kept) if which == "last" else None,
+    )
 
 
 def make_spec(
@@ -319,7 +420,7 @@ def make_spec(
         source=f"trained by whatwhere from {net.source}",
         license=net.license,
         data=summary,
-        reference=config.to_dict(),
+        reference=config.portable(),
     )
 
 

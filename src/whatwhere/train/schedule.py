@@ -12,22 +12,46 @@ from torch import Tensor, nn
 
 @dataclass(slots=True)
 class Plan:
-    """Steps done and to do.
+    """Steps done and to do; a step is one of the optimizer, over however many passes.
 
     `progress` runs from 0 to 1 and every schedule is a function of it alone. When a run
     turns out slower than planned, the plan is shortened and progress goes on from where it
     is, in larger strides, so that the learning rate never jumps.
+
+    Args:
+        steps_per_epoch: of a whole epoch.
+        epochs: how many, the last one perhaps cut short.
+        step: steps done.
+        progress: in 0..1.
+        cut: steps left out of the last epoch.
     """
 
     steps_per_epoch: int
     epochs: int
     step: int = 0
     progress: float = 0.0
+    cut: int = 0
+
+    @classmethod
+    def of(cls, steps_per_epoch: int, total: int) -> Plan:
+        """A plan of so many steps in all."""
+        epochs = -(-total // steps_per_epoch)
+        return cls(steps_per_epoch, epochs, cut=epochs * steps_per_epoch - total)
 
     @property
     def total(self) -> int:
         """Steps of the whole run."""
-        return self.steps_per_epoch * self.epochs
+        return self.steps_per_epoch * self.epochs - self.cut
+
+    def steps_of(self, epoch: int) -> int:
+        """Steps of an epoch, by the number of epochs before it."""
+        return min(self.steps_per_epoch, self.total - epoch * self.steps_per_epoch)
+
+    def shorten(self, total: int) -> None:
+        """Take steps off the end; at least those that are done stay."""
+        total = max(total, self.step, 1)
+        self.epochs = -(-total // self.steps_per_epoch)
+        self.cut = self.epochs * self.steps_per_epoch - total
 
     def advance(self) -> None:
         """One step done."""

@@ -12,6 +12,26 @@ from whatwhere.train.config import TrainConfig
 from whatwhere.types import Prediction
 
 
+class Listener(Protocol):
+    """Who is told what happens: a progress bar, a log, nobody."""
+
+    def note(self, text: str) -> None:
+        """Something to say."""
+
+    def steps(self, done: int, total: int, about: str) -> None:
+        """How far training is."""
+
+
+class Silent:
+    """A listener that says nothing."""
+
+    def note(self, text: str) -> None:
+        """Pass over."""
+
+    def steps(self, done: int, total: int, about: str) -> None:
+        """Pass over."""
+
+
 class Watcher(Protocol):
     """Something that shows or keeps what happens in a run.
 

@@ -1,0 +1,27 @@
+"""Losses that are divided by a count of the whole step, over several processes."""
+
+from __future__ import annotations
+
+import torch.distributed as dist
+from torch import Tensor
+
+
+def over_processes(total: Tensor, least: float = 0.0) -> Tensor:
+    """This process's share of a count that a loss is divided by.
+
+    Gradients are averaged over processes. Divided by the mean of all counts, not by its own,
+    the losses of several processes average to what one process would find for all pictures.
+
+    Args:
+        total: a scalar without gradient: objects, known pictures, target scores.
+        least: smallest value of the sum over all processes.
+
+    Returns:
+        The sum over processes, at least `least`, divided by their number. Every process must
+        call it equally often.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return total.clamp(min=least)
+    whole = total.detach().clone()
+    dist.all_reduce(whole)
+    return whole.clamp(min=least) / dist.get_world_size()
