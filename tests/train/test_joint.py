@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
+from factories import spec_of, write_model
 from train_data import NAMES, Notes, boxes_set, classes_folder, metric_rows, quick_config, same_runs
 from whatwhere.data import Dataset, read
 from whatwhere.errors import TrainError, UsageError
@@ -230,19 +230,39 @@ def test_a_run_with_two_sets(boxes: Dataset, scenes: Path, tmp_path: Path) -> No
         export_run(run.folder, tmp_path / "again.onnx", data=boxes)
 
 
-def test_evaluate_gives_both_answers(boxes: Dataset, tmp_path: Path) -> None:
-    run = train_model(boxes, joint(), tmp_path / "run")
-    assert {"AP", "label_mAP"} <= set(run.metrics)
-    result = evaluate(str(run.model), boxes, split="val")
+def test_evaluate_gives_both_answers(tmp_path: Path) -> None:
+    data = boxes_set(tmp_path / "set", size=(64, 64))
+    path = tmp_path / "model.onnx"
+    write_model(path, "both", spec=spec_of("both", label_names=NAMES, label_task="multilabel"))
+    result = evaluate(str(path), data, split="val")
     assert result.task == "detect"
     assert result.labels is not None
-    assert result.labels["mAP"] == pytest.approx(run.metrics["label_mAP"])
-    assert result.to_dict()["labels"]["task"] == "multilabel"
-    named = with_bare(boxes, ("indoor",), [[0]] * 8)
-    assert evaluate(str(run.model), named, split="val").labels is not None
-    alone = evaluate(str(run.model), boxes, split="val", task="multilabel")
+    alone = evaluate(str(path), data, split="val", task="multilabel")
     assert (alone.task, alone.labels) == ("multilabel", None)
-    assert np.isclose(alone["mAP"], result.labels["mAP"])  # type: ignore[arg-type]
+    assert result.labels["mAP"] == alone["mAP"]
+    assert result.to_dict()["labels"]["mAP"] == alone["mAP"]
+    # Classes without boxes are scored by the second head, the others by the detector.
+    scenes = with_bare(data, ("day", "night"), [[i % 2] for i in range(8)])
+    names = ("day", "night", "dusk")
+    write_model(path, "both", spec=spec_of("both", label_names=names))
+    both = evaluate(str(path), scenes, split="val")
+    assert both.labels is not None
+    assert set(both.per_class) == set(NAMES)
+    assert set(both.labels.per_class) == {"day", "night"}
+    assert both.labels.task == "classify"
+    # Data that say nothing about its classes, or not one of them for each picture.
+    assert evaluate(str(path), data, split="val").labels is None
+    several = with_bare(data, ("day", "night"), [[0, 1]] * 8)
+    assert evaluate(str(path), several, split="val").labels is None
+
+
+def test_a_run_on_boxes_alone(boxes: Dataset, tmp_path: Path, fit: Callable[..., Any]) -> None:
+    fit(boxes, joint(), tmp_path / "run")
+    (row,) = metric_rows(tmp_path / "run")
+    assert {"AP", "label_mAP", "label_loss"} <= set(row)
+    settings = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
+    assert settings["label_names"] == list(NAMES)
+    assert "label_digest" not in settings
 
 
 def test_a_stopped_run_ends_the_same(
