@@ -61,6 +61,7 @@ def test_misuse(trained: Path, run: Run, tmp_path: Path) -> None:
     sentence(run("export"), "export --help")
     sentence(run("export", tmp_path / "none"), str(tmp_path / "none"), "whatwhere train")
     sentence(run("export", trained / "model.onnx"), "not the folder of a training run")
+    sentence(run("export", trained, "--end-to-end"), "without --end-to-end")
     (tmp_path / "file").write_text("x", "utf-8")
     out = tmp_path / "file" / "model.onnx"
     sentence(run("export", trained, "--out", out), "cannot be written")

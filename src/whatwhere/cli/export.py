@@ -22,6 +22,13 @@ def export(
         bool, typer.Option("--fp16", help="Store weights in half precision: half the size.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the model.")] = None,
+    end_to_end: Annotated[
+        bool | None,
+        typer.Option(
+            "--end-to-end/--nms",
+            help="Final boxes, or boxes for non-maximum suppression; as trained if left out.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Write a run's model file again, after checking it against the trained network."""
@@ -31,7 +38,7 @@ def export(
         if (error.name or "").partition(".")[0] == "whatwhere":
             raise
         raise MissingExtraError("train", "Exporting a run") from error
-    made = export_run(run, out, half=half, name=name)
+    made = export_run(run, out, half=half, name=name, end_to_end=end_to_end)
     if as_json:
         typer.echo(json.dumps(made.to_dict(), ensure_ascii=False))
     else:

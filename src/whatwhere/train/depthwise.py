@@ -24,18 +24,26 @@ from torch.nn import functional
 
 
 def depthwise_conv(
-    x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """Depthwise convolution of x (N, C, H, W) with weight (C, 1, kh, kw), without bias."""
+    """Depthwise convolution of x (N, C, H, W) with weight (C, 1, kh, kw).
+
+    A bias (C,) is added in the same pass over memory; it must be a constant.
+    """
     if x.device.type != "cpu" or torch.compiler.is_compiling():
-        return functional.conv2d(x, weight, None, stride, padding, 1, weight.shape[0])
+        return functional.conv2d(x, weight, bias, stride, padding, 1, weight.shape[0])
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
     if x.dtype != torch.bfloat16 or not torch.is_grad_enabled():
         # oneDNN's own kernels are as quick or quicker in float32.
-        return functional.conv2d(x, weight, None, stride, padding, 1, weight.shape[0])
-    y: Tensor = _Depthwise.apply(x, weight, stride, padding)
+        return functional.conv2d(x, weight, bias, stride, padding, 1, weight.shape[0])
+    y: Tensor = _Depthwise.apply(x, weight, stride, padding, bias)
     return y
 
 
@@ -88,14 +96,19 @@ def quicken(net: nn.Module) -> int:
 class _Depthwise(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        bias: Tensor | None = None,
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.padding = stride, padding
-        return functional.conv2d(x, weight, None, stride, padding, 1, weight.shape[0])
+        return functional.conv2d(x, weight, bias, stride, padding, 1, weight.shape[0])
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grads
         x, weight = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last)
@@ -105,7 +118,7 @@ class _Depthwise(torch.autograd.Function):
                 grad_x = _input_gradient(grad, x, weight, ctx.stride, ctx.padding)
             if ctx.needs_input_grad[1]:
                 grad_weight = _weight_gradient(grad, x, weight, ctx.stride, ctx.padding)
-        return grad_x, grad_weight, None, None
+        return grad_x, grad_weight, None, None, None
 
 
 def _input_gradient(

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from train_data import TINY
+from train_data import TINY, boxes_set, quick_config
+from whatwhere.data import Dataset
+from whatwhere.errors import TrainError
+from whatwhere.runtime import load_file, read_spec
 from whatwhere.train.models import find_model, model_names
 from whatwhere.train.models.yolo import FAMILY, Yolo, bins_for
-from whatwhere.train.network import build
+from whatwhere.train.network import Step, build
 from whatwhere.train.recipes import recipe
+from whatwhere.train.run import export_run, train_model
+from whatwhere.train.samples import Samples
 
 NAMES = ("red", "green", "blue")
 
@@ -95,3 +102,100 @@ def test_boxes_as_large_as_the_input_can_be_reached() -> None:
         assert (bins_for(side // 2, side) - 1) * 32 >= side / 2 + 16
     net = made(width_head=16, height=32, width=1280).eval()
     assert net.raw(noise(1, 32, 64, 3))["sides"].shape[-1] == bins_for(32, 1280) > 16
+
+
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return boxes_set(tmp_path_factory.mktemp("boxes"), 8)
+
+
+def test_the_further_score_begins_as_the_usual_one() -> None:
+    net = made(width_head=16, end_to_end=True).eval()
+    assert net.end_to_end
+    images = noise(2, 64, 64, 3)
+    with torch.no_grad():
+        final = net(images)
+        net.choose(False)
+        usual = net(images)
+        assert net.choice is not None
+        assert net.choice.change.bias is not None
+        net.choice.change.bias += 1.0
+        assert torch.equal(net(images)["scores"], usual["scores"])
+        net.choose(True)
+        changed = net(images)
+    for name in ("boxes", "scores"):
+        assert torch.equal(final[name], usual[name])
+    assert (changed["scores"] > usual["scores"]).all()
+    assert torch.equal(changed["boxes"], usual["boxes"])
+
+
+def test_the_further_score_teaches_nothing_that_is_shared(boxes: Dataset) -> None:
+    """With or without it, all other parameters get the same gradients."""
+    gradients = []
+    for end_to_end in (False, True):
+        config = replace(quick_config("detect"), height=64, width=96, end_to_end=end_to_end)
+        net = build(config, NAMES)
+        step = Step(net).train()
+        batch = Samples(boxes, (64, 96), config).batch(np.arange(4), 0, 0, False)
+        loss, parts = step(batch)
+        loss.backward()
+        assert ("choice_loss" in parts) == end_to_end
+        assert float(loss.detach()) == pytest.approx(sum(float(part) for part in parts.values()))
+        gradients.append(
+            {n: p.grad.clone() for n, p in net.named_parameters() if p.grad is not None}
+        )
+    without, with_it = gradients
+    assert {name.split(".")[0] for name in set(with_it) - set(without)} == {"choice"}
+    for name, gradient in without.items():
+        assert torch.equal(gradient, with_it[name]), name
+
+
+def test_one_point_learns_to_speak_for_each_object(boxes: Dataset) -> None:
+    """After some steps on one batch, fewer points score high, about one an object."""
+    torch.manual_seed(0)
+    plain = {"mosaic": 0.0, "colour": 0.0, "zoom": 1.0, "flip": 0.0}
+    config = replace(
+        quick_config("detect"), height=64, width=96, width_head=32, end_to_end=True, **plain
+    )
+    net = build(config, NAMES)
+    step = Step(net).train()
+    batch = Samples(boxes, (64, 96), config).batch(np.arange(1, 5), 0, 0, False)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
+    for _ in range(60):
+        loss, _ = step(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert batch.boxes is not None
+    objects = int(batch.boxes.valid.sum())
+    counts = {}
+    with torch.no_grad():
+        for end_to_end in (False, True):
+            net.choose(end_to_end)
+            scores = net(batch.images)["scores"]
+            counts[end_to_end] = int((scores > 0.2).sum())
+    assert objects / 2 <= counts[True] <= objects < counts[False]
+
+
+def test_one_run_two_model_files(boxes: Dataset, tmp_path: Path) -> None:
+    config = replace(quick_config("detect"), end_to_end=True)
+    run = train_model(boxes, config, tmp_path / "run")
+    final = run.model.read_bytes()
+    assert read_spec(run.model).postprocess.end_to_end
+    # Over the run's own file: it must not stick to later exports.
+    export_run(run.folder, end_to_end=False, data=boxes)
+    usual = run.model.read_bytes()
+    assert not read_spec(run.model).postprocess.end_to_end
+    images = noise(1, *read_spec(run.model).preprocess.size, 3).numpy()
+    answers = [load_file(file, where="the file").backend(images) for file in (final, usual)]
+    np.testing.assert_allclose(answers[0]["boxes"], answers[1]["boxes"], atol=1e-3)
+    assert not np.allclose(answers[0]["scores"], answers[1]["scores"], atol=1e-6)
+    export_run(run.folder, data=boxes)
+    assert run.model.read_bytes() == final
+
+
+def test_a_choice_that_a_network_has_not() -> None:
+    net = made(width_head=16)
+    net.choose(False)
+    with pytest.raises(TrainError, match="end_to_end=true"):
+        net.choose(True)

@@ -56,7 +56,8 @@ class DetectionLoss:
     Args:
         candidates: anchor points given to each object.
         alpha, beta: weight of the score and of the IoU when they are ranked.
-        class_gain, box_gain, side_gain: weights of the three parts.
+        class_gain, box_gain, side_gain: weights of the three parts; without gain for box and
+            side there is the first part alone.
     """
 
     candidates: int = 10
@@ -93,15 +94,14 @@ class DetectionLoss:
         classes = functional.binary_cross_entropy_with_logits(
             logits, target, weight, reduction="sum"
         )
-        # Only the boxes that are taught are decoded again, with gradients.
-        sides, at, step = raw["sides"][picture, point], points[point], strides[point]
-        box = ((1 - _giou(decode_sides(sides, at, step), wanted)) * share).sum()
-        side = (_side_loss(sides, wanted, at, step) * share).sum()
-        parts = {
-            "class_loss": self.class_gain * classes / total,
-            "box_loss": self.box_gain * box / total,
-            "side_loss": self.side_gain * side / total,
-        }
+        parts = {"class_loss": self.class_gain * classes / total}
+        if self.box_gain or self.side_gain:
+            # Only the boxes that are taught are decoded again, with gradients.
+            sides, at, step = raw["sides"][picture, point], points[point], strides[point]
+            box = ((1 - _giou(decode_sides(sides, at, step), wanted)) * share).sum()
+            side = (_side_loss(sides, wanted, at, step) * share).sum()
+            parts["box_loss"] = self.box_gain * box / total
+            parts["side_loss"] = self.side_gain * side / total
         return sum(parts.values(), logits.new_zeros(())), {
             name: value.detach() for name, value in parts.items()
         }

@@ -261,8 +261,7 @@ class ConvScale(nn.Module):
         if self.same:
             x = pad_same(x, list(weight.shape[-2:]), list(self.stride), list(self.dilation))
         if self.groups == weight.shape[0] and weight.shape[1] == 1 and self.dilation == (1, 1):
-            y = depthwise_conv(x, weight, self.stride, self.padding)  # type: ignore[arg-type]
-            return y + self.shift.to(y.dtype)[:, None, None]
+            return depthwise_conv(x, weight, self.stride, self.padding, self.shift)  # type: ignore[arg-type]
         return functional.conv2d(
             x, weight, self.shift, self.stride, self.padding, self.dilation, self.groups
         )

@@ -5,6 +5,13 @@ The pyramid passes features down and up again (Liu et al., Path Aggregation Netw
 convolutions are shared by all levels while each level has its own batch norms (Lyu et al.,
 RTMDet, 2022): small data sets feed few objects to each level. A side's distance is the mean
 of a learned distribution (Li et al., Generalized Focal Loss, NeurIPS 2020).
+
+The end-to-end variant has a second way to score, taught with one anchor point an object beside
+the usual ten, by the same measure (Wang et al., YOLOv10, 2024): no two of its good scores are
+about one object, so nothing has to be suppressed. It shares the boxes, and says only how much
+the first score changes, as in Zhou et al., Object Detection Made Simpler by Eliminating
+Heuristic NMS (2021). Its gradients stop before all that is shared, so the usual head is as good
+as it would be alone, and one run gives both model files.
 """
 
 from __future__ import annotations
@@ -17,7 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatwhere.train.batch import Batch
+from whatwhere.errors import TrainError
+from whatwhere.train.batch import Batch, BoxTargets
 from whatwhere.train.depthwise import depthwise_conv
 from whatwhere.train.losses.detection import BINS, DetectionLoss, RawBoxes, decode_sides
 from whatwhere.train.models.backbone import (
@@ -122,10 +130,19 @@ class Pyramid(nn.Module):
 class Tower(nn.Module):
     """Convolutions shared by all levels, batch norms for each level."""
 
-    def __init__(self, width: int, levels: int, depth: int = 2, *, separable: bool = False) -> None:
+    def __init__(
+        self,
+        width: int,
+        levels: int,
+        depth: int = 2,
+        *,
+        inputs: int = 0,
+        separable: bool = False,
+    ) -> None:
         super().__init__()
+        counts = [inputs or width] + [width] * (depth - 1)
         self.convs = nn.ModuleList(
-            convolution(width, width, separable=separable) for _ in range(depth)
+            convolution(count, width, separable=separable) for count in counts
         )
         self.norms = nn.ModuleList(
             nn.ModuleList(nn.BatchNorm2d(width) for _ in range(levels)) for _ in range(depth)
@@ -135,6 +152,29 @@ class Tower(nn.Module):
         for conv, norms in zip(self.convs, self.norms, strict=True):
             x = functional.silu(norms[level](conv(x)), inplace=True)  # type: ignore[index]
         return x
+
+
+class Choice(nn.Module):
+    """How the scores change so that one anchor point alone speaks for each object.
+
+    It sees the features and the best class score of each point, since it has to compare
+    neighbours. It begins with no change.
+    """
+
+    def __init__(self, width: int, classes: int, levels: int, *, separable: bool = False) -> None:
+        super().__init__()
+        self.tower = Tower(width, levels, inputs=width + 1, separable=separable)
+        self.change = nn.Conv2d(width, classes, 1)
+        assert self.change.bias is not None
+        nn.init.zeros_(self.change.weight)
+        nn.init.zeros_(self.change.bias)
+
+    def forward(self, x: Tensor, logits: Tensor, level: int) -> Tensor:
+        """Logits (N, C, H, W) from features (N, width, H, W) and the usual logits."""
+        x, logits = x.detach(), logits.detach()
+        seen = torch.cat([x, logits.amax(1, keepdim=True).to(x.dtype)], 1)
+        changed: Tensor = logits + self.change(self.tower(seen, level))
+        return changed
 
 
 class Yolo(Network):
@@ -148,6 +188,7 @@ class Yolo(Network):
         pretrained: start from ImageNet weights.
         freeze: freeze early layers and batch norms of a pretrained backbone.
         small_objects: a further level of stride 4.
+        end_to_end: a further score of each box by which nothing needs to be suppressed.
         bins: steps in which a side is measured.
     """
 
@@ -161,6 +202,7 @@ class Yolo(Network):
         pretrained: bool = True,
         freeze: bool = True,
         small_objects: bool = False,
+        end_to_end: bool = False,
         bins: int = BINS,
     ) -> None:
         super().__init__()
@@ -191,8 +233,14 @@ class Yolo(Network):
         assert self.classify.bias is not None
         nn.init.constant_(self.classify.bias, -math.log(99))
         nn.init.normal_(self.classify.weight, std=0.01)
+        self.choice: Choice | None = None
+        if end_to_end:
+            self.choice = Choice(width, classes, len(levels), separable=shape.separable)
+        self.end_to_end = end_to_end
         self._bins = bins
         self._loss = DetectionLoss()
+        # Its boxes are those of the usual head, and learn there.
+        self._choice_loss = DetectionLoss(candidates=1, box_gain=0.0, side_gain=0.0)
 
     def train(self, mode: bool = True) -> Yolo:
         super().train(mode)
@@ -214,34 +262,63 @@ class Yolo(Network):
 
     def raw(self, images: Tensor) -> RawBoxes:
         """Head outputs for uint8 images (N, H, W, 3); H and W multiples of 32."""
-        return self.heads(self.features(images))
+        return self.heads(self.features(images))[0]
 
-    def heads(self, levels: list[Tensor]) -> RawBoxes:
-        """Head outputs for `features`."""
-        logits, sides = [], []
+    def heads(self, levels: list[Tensor]) -> tuple[RawBoxes, Tensor | None]:
+        """Head outputs for `features`, and the logits (N, A, C) chosen from one for an object."""
+        logits, sides, chosen = [], [], []
         for level, x in enumerate(levels):
-            logits.append(_flat(self.classify(self.class_tower(x, level))))
+            score = self.classify(self.class_tower(x, level))
+            logits.append(_flat(score))
             sides.append(_flat(self.locate[level](self.box_tower(x, level))))
+            if self.choice is not None:
+                chosen.append(_flat(self.choice(x, score, level)))
         points, strides = anchor_points(levels, self.strides)
-        return {
+        raw: RawBoxes = {
             "logits": torch.cat(logits, 1).float(),
-            "sides": torch.cat(sides, 1).float().unflatten(-1, (4, self._bins)),
+            "sides": torch.cat(sides, 1).float().reshape(levels[0].shape[0], -1, 4, self._bins),
             "points": points,
             "strides": strides,
         }
+        return raw, torch.cat(chosen, 1).float() if chosen else None
+
+    def choose(self, end_to_end: bool) -> None:
+        if end_to_end and self.choice is None:
+            raise TrainError(
+                "this network was trained without the head for end-to-end boxes: train it with"
+                " --set end_to_end=true"
+            )
+        self.end_to_end = end_to_end
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """The outputs of the model file: `boxes` (N, A, 4) and `scores` (N, A, C) in 0..1."""
-        raw = self.raw(images)
+        return self.answer(*self.heads(self.features(images)))
+
+    def answer(self, raw: RawBoxes, chosen: Tensor | None) -> dict[str, Tensor]:
+        """Boxes and scores from what `heads` gives."""
         boxes = decode_sides(raw["sides"], raw["points"], raw["strides"])
-        return {"boxes": boxes, "scores": raw["logits"].sigmoid()}
+        logits = chosen if self.end_to_end and chosen is not None else raw["logits"]
+        return {"boxes": boxes, "scores": logits.sigmoid()}
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """Task-aligned assignment with the losses of `losses.detection`."""
         assert batch.boxes is not None
-        raw = self.raw(batch.images)
+        raw, chosen = self.heads(self.features(batch.images))
         with torch.autocast(batch.images.device.type, enabled=False):
-            return self._loss(raw, batch.boxes)
+            return self.cost(raw, chosen, batch.boxes)
+
+    def cost(
+        self, raw: RawBoxes, chosen: Tensor | None, targets: BoxTargets
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of what `heads` gives, and its parts."""
+        with torch.no_grad():
+            boxes = decode_sides(raw["sides"], raw["points"], raw["strides"])
+        total, parts = self._loss(raw, targets, boxes)
+        if chosen is not None:
+            one: RawBoxes = {**raw, "logits": chosen, "sides": raw["sides"].detach()}
+            cost, _ = self._choice_loss(one, targets, boxes)
+            total, parts["choice_loss"] = total + cost, cost.detach()
+        return total, parts
 
 
 def _flat(x: Tensor) -> Tensor:
@@ -294,6 +371,7 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> Yolo:
         pretrained=config.pretrained,
         freeze=config.freeze,
         small_objects=config.small_objects,
+        end_to_end=config.end_to_end,
         bins=bins_for(config.height, config.width),
     )
 
