@@ -57,6 +57,9 @@ class TrainConfig:
     freeze: bool = _setting(
         True, "freeze the early layers and all batch norms of a pretrained backbone"
     )
+    freeze_stride: int = _setting(
+        4, "layers of a frozen classifier that stand still: up to this stride; 0 for none", least=0
+    )
     height: int = _setting(0, "of the model's input in pixels; 0 to choose from the data", least=0)
     width: int = _setting(0, "of the model's input in pixels; 0 to choose from the data", least=0)
     size: int = _setting(

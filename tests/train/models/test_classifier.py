@@ -78,3 +78,20 @@ def test_no_depthwise_convolution_learns_the_slow_way(freeze: bool) -> None:
     assert any(isinstance(module, DepthwiseConv) for module in net.modules()) is not freeze
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
     assert bool(norms) is not freeze
+
+
+def test_how_far_the_early_layers_reach() -> None:
+    def still(stride: int) -> list[str]:
+        net = Classifier(3, "tf_efficientnet_lite0", freeze_stride=stride)
+        frozen = [name for name, p in net.backbone.named_parameters() if not p.requires_grad]
+        return [name for name in frozen if name.endswith("weight")]
+
+    assert still(0) == []
+    assert still(2) == [
+        "conv_stem.weight",
+        "blocks.0.0.conv_dw.weight",
+        "blocks.0.0.conv_pw.weight",
+        "blocks.1.0.conv_pw.weight",
+    ]
+    assert set(still(2)) < set(still(4))
+    assert not any(name.startswith("blocks.2.0.conv_dw") for name in still(4))

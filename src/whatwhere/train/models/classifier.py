@@ -33,6 +33,7 @@ class Classifier(Network):
         backbone: name for timm.
         pretrained: start from ImageNet weights.
         freeze: freeze early layers and batch norms of a pretrained backbone.
+        freeze_stride: how far the early layers reach; 0 for none of them.
         size: (height, width) of the input, for backbones that are built for one size.
         dropout: before the last layer.
         loss: what mistakes cost.
@@ -46,6 +47,7 @@ class Classifier(Network):
         *,
         pretrained: bool = True,
         freeze: bool = True,
+        freeze_stride: int = 4,
         size: tuple[int, int] | None = None,
         dropout: float = 0.2,
         loss: LabelLoss | None = None,
@@ -63,7 +65,7 @@ class Classifier(Network):
         if not (pretrained and classes == made.classes):
             _start_undecided(self.backbone.get_classifier())  # type: ignore[operator]
         if pretrained and freeze:
-            freeze_early(self.backbone, probe=made.probe)
+            freeze_early(self.backbone, freeze_stride, probe=made.probe)
             fold_norms(self.backbone, probe=made.probe)
         quicken(self.backbone)
 
@@ -110,6 +112,7 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> Classifier:
         config.backbone,
         pretrained=config.pretrained,
         freeze=config.freeze,
+        freeze_stride=config.freeze_stride,
         size=(config.height, config.width) if config.height else None,
         dropout=config.dropout,
         loss=LabelLoss(
