@@ -320,3 +320,17 @@ def test_ignored_pictures_teach_nothing(model: str) -> None:
     plain, _ = net.loss(Batch(pictures(), boxes=BoxTargets(whole, classes, ~yes, ~yes)))
     # Hard negatives are mined beside objects only, so SSD learns nothing of an empty picture.
     assert plain.item() > 1e-3 or model.startswith("ssd")
+
+
+def test_ties_are_seen() -> None:
+    """Two anchors of one score whose boxes overlap make a picture unfit for a comparison."""
+    net: Any = network("faster-rcnn").eval()
+    count = len(net.anchors)
+    scores = torch.linspace(4, -4, count)[None]
+    codes = torch.zeros(1, count, 4)
+    # Neighbours at one place of one level: IoU above the limit, once their shapes agree.
+    codes[0, 1] = net.detector.rpn.box_coder.encode_single(net.anchors[:1] + 0.2, net.anchors[1:2])
+    net._first_stage = lambda levels: (scores, codes)
+    assert net.settled(pictures(1))
+    scores[0, 1] = scores[0, 0]
+    assert not net.settled(pictures(1))

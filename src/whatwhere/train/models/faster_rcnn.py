@@ -52,6 +52,8 @@ WINDOW = 7
 CANONICAL = 112
 """Proposals of this side and more, in pixels, are pooled from the second level (stride 16)."""
 HIDDEN = 256
+_CLEAR = 3e-5
+"""Logits and overlaps that differ by less may come in either order in another runtime."""
 
 
 def survivors(boxes: Tensor, iou: float, rounds: int = ROUNDS) -> Tensor:
@@ -60,17 +62,22 @@ def survivors(boxes: Tensor, iou: float, rounds: int = ROUNDS) -> Tensor:
     A box stays when no better box that stays overlaps it by more than `iou`. Starting from
     "all stay", each round settles one more link of the longest chain of overlaps.
     """
+    common, union = _overlaps(boxes)
+    # Without a division: empty boxes drop nothing.
+    drops = torch.triu((common > iou * union).to(boxes.dtype), 1)
+    stays = torch.ones_like(boxes[..., 0])
+    for _ in range(rounds):
+        stays = ((stays.unsqueeze(1) @ drops).squeeze(1) == 0).to(boxes.dtype)
+    return stays > 0
+
+
+def _overlaps(boxes: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas of intersection and of union of all pairs of boxes (N, K, 4), (N, K, K) each."""
     areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
     a, b = boxes[:, :, None], boxes[:, None]
     sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
     common = sides.clamp(min=0).prod(-1)
-    union = areas[:, :, None] + areas[:, None] - common
-    # Without a division: empty boxes drop nothing.
-    drops = torch.triu((common > iou * union).to(boxes.dtype), 1)
-    stays = torch.ones_like(areas)
-    for _ in range(rounds):
-        stays = ((stays.unsqueeze(1) @ drops).squeeze(1) == 0).to(boxes.dtype)
-    return stays > 0
+    return common, areas[:, :, None] + areas[:, None] - common
 
 
 class BoxPredictor(nn.Module):
@@ -128,8 +135,6 @@ class FasterRcnn(TorchvisionNetwork):
         classes: number of classes, C; the second stage has one more, the background.
     """
 
-    unordered = True
-
     def __init__(self, config: TrainConfig, classes: int) -> None:
         super().__init__(config)
         self.detector: Any = Detector(self.channels, config.width_head, classes)
@@ -166,19 +171,50 @@ class FasterRcnn(TorchvisionNetwork):
 
         The others are suppressed ones; they fill the fixed number up.
         """
-        objectness = objectness.detach()
-        boxes = decode_boxes(self.detector.rpn.box_coder, codes.detach(), anchors, size)
-        total = anchors.shape[0]
-        scores, order = objectness.sigmoid().topk(min(CONSIDERED, total), dim=1)
-        boxes = boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
+        scores, order, boxes = self._considered(objectness, codes, anchors, size)
         stays = survivors(boxes, OVERLAP) & (boxes[..., 2:] > boxes[..., :2]).all(-1)
-        rank = scores + 2 * stays.to(scores.dtype)
-        chosen = rank.topk(min(PROPOSALS, total), dim=1).indices
+        chosen = _rank(scores, stays).topk(min(PROPOSALS, scores.shape[1]), dim=1).indices
         # In the order of the anchors: a tie of scores then moves no row of the answer.
         place = order.gather(1, chosen)
         chosen = chosen.gather(1, place.argsort(dim=1))
         best = boxes.gather(1, chosen.unsqueeze(-1).expand(-1, -1, 4))
         return best, stays.gather(1, chosen)
+
+    def _considered(
+        self, objectness: Tensor, codes: Tensor, anchors: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits (N, K) of the best anchors, best first, which these are, and their boxes."""
+        boxes = decode_boxes(self.detector.rpn.box_coder, codes.detach(), anchors, size)
+        most = min(CONSIDERED, anchors.shape[0])
+        scores, order = objectness.detach().topk(most, dim=1)
+        return scores, order, boxes.gather(1, order.unsqueeze(-1).expand(-1, -1, 4))
+
+    @torch.no_grad()
+    def settled(self, images: Tensor) -> bool:
+        """Whether it is clear which proposals of pictures (N, H, W, 3) get a second look.
+
+        Where two scores or an overlap and its limit are as near as rounding, two runtimes may
+        choose differently without either being wrong.
+        """
+        levels = self.features(images)
+        objectness, codes = self._first_stage(levels)
+        size = (images.shape[1], images.shape[2])
+        anchors = self.anchors_of(images, levels)
+        scores, _, boxes = self._considered(objectness, codes, anchors, size)
+        stays = survivors(boxes, OVERLAP)
+        common, union = _overlaps(boxes)
+        ratio = common / union.clamp(min=1e-6)
+        apart = scores[:, :, None] - scores[:, None]
+        doubtful = ((ratio - OVERLAP).abs() < _CLEAR) | ((ratio > OVERLAP) & (apart < _CLEAR))
+        # A box that a better one drops has no say.
+        doubtful = torch.triu(doubtful, 1) & stays.unsqueeze(-1)
+        level = _level(boxes[stays])
+        return not (
+            doubtful.any()
+            or _close(objectness, CONSIDERED)
+            or _close(_rank(scores, stays), PROPOSALS)
+            or ((level - level.round()).abs() < _CLEAR).any()
+        )
 
     def pool(self, levels: list[Tensor], proposals: Tensor) -> Tensor:
         """Features of proposals (N, K, 4), each from the level that suits its size.
@@ -275,8 +311,25 @@ def pooled_level(boxes: Tensor) -> Tensor:
 
     Lin et al., Feature Pyramid Networks, equation 1.
     """
-    side = (boxes[:, 2:] - boxes[:, :2]).clamp(min=1e-3).prod(-1).sqrt()
-    return (torch.log2(side / CANONICAL).floor() + 1).clamp(0, len(LEVELS) - 1).long()
+    return _level(boxes).floor().clamp(0, len(LEVELS) - 1).long()
+
+
+def _level(boxes: Tensor) -> Tensor:
+    side = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1e-3).prod(-1).sqrt()
+    return torch.log2(side / CANONICAL) + 1
+
+
+def _rank(scores: Tensor, stays: Tensor) -> Tensor:
+    """Logits with those of suppressed boxes below all others."""
+    return torch.where(stays, scores, scores - 1e4)
+
+
+def _close(scores: Tensor, most: int) -> bool:
+    """Whether the last of the `most` best of scores (N, K) and the next one hardly differ."""
+    if scores.shape[1] <= most:
+        return False
+    best = scores.topk(most + 1, dim=1).values
+    return bool((best[:, -2] - best[:, -1] < _CLEAR).any())
 
 
 def _build(config: TrainConfig, names: tuple[str, ...]) -> FasterRcnn:
