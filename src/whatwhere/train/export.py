@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from typing import Any
 
@@ -130,17 +130,21 @@ def parity(
     spec = predictor.spec
     task = spec.task
     worst: dict[str, float] = {}
-    for picture in pictures:
-        canvas, _ = predictor.spec.preprocess.build()(picture)
-        images = canvas[None]
+    prepare = spec.preprocess.build()
+    for images in _settled(net, [prepare(picture)[0][None] for picture in pictures]):
         ours, theirs = torch_outputs(net, images), predictor.backend(images)
+        unordered = getattr(net, "unordered", False)
+        if unordered:
+            theirs = partners(ours, theirs)
         differences: dict[str, Any] = {}
         if task == "detect":
             shown = ours["scores"].max(-1) >= least
+            # Rows without fixed places are the same ones only where they found something.
+            scored = shown if unordered else slice(None)
             apart = np.abs(ours["boxes"] - theirs["boxes"])[shown]
             differences = {
                 "boxes": apart.max(initial=0.0),
-                "scores": np.abs(ours["scores"] - theirs["scores"]).max(),
+                "scores": np.abs(ours["scores"] - theirs["scores"])[scored].max(initial=0.0),
             }
         if "logits" in ours:
             kind = spec.label_task if task == "detect" else task
@@ -151,6 +155,33 @@ def parity(
             # Not max(): a NaN must win, so that the check refuses it.
             worst[name] = float(np.maximum(worst.get(name, 0.0), value))
     return worst
+
+
+def partners(
+    ours: Mapping[str, NDArray[Any]], theirs: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Rows of `theirs` in the order of the rows of `ours` to which they are nearest.
+
+    Args:
+        ours, theirs: `boxes` (1, Q, 4) in input pixels and `scores` (1, Q, C) of one picture.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    boxes = np.abs(ours["boxes"][0][:, None] - theirs["boxes"][0][None]).sum(-1)
+    scores = np.abs(ours["scores"][0][:, None] - theirs["scores"][0][None]).sum(-1)
+    # A hundredth of a score weighs as much as a pixel.
+    order = linear_sum_assignment(boxes + 100 * scores)[1]
+    return {**theirs, "boxes": theirs["boxes"][:, order], "scores": theirs["scores"][:, order]}
+
+
+def _settled(net: nn.Module, canvases: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Canvases on which rounding cannot change what a network chooses; all, if there are none."""
+    clear: Any = getattr(net, "settled", None)
+    if clear is None:
+        return canvases
+    device = next(net.parameters()).device
+    kept = [images for images in canvases if clear(torch.from_numpy(images).to(device))]
+    return kept or canvases
 
 
 def check_parity(worst: dict[str, float], *, half: bool = False) -> None:
