@@ -246,3 +246,20 @@ def test_charts_label_their_axes_and_take_any_values() -> None:
     assert "polyline" in line_chart({"flat": [(1.0, 2.0)]}, x="x", y="y")
     assert "no answer" not in confusion_table([[1, 0]], ["a"])
     assert "no answer" in confusion_table([[1, 2]], ["a"])
+
+
+def test_sheets_are_inside_the_report(tmp_path: Path) -> None:
+    """The file must open anywhere, and stay small: sheets are shrunk JPEGs."""
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 1400, 3), np.uint8)
+    sheet = tmp_path / "samples-<mixed>.png"
+    write_image(sheet, noise)
+    result = example(tmp_path, "classify")
+    plain = write_report(result, tmp_path / "a.html", examples=0)
+    shown = write_report(result, tmp_path / "b.html", examples=0, sheets=[sheet])
+    text = shown.read_text("utf-8")
+    Reader().feed(text)
+    assert "Pictures of the training" in text
+    assert 'src="data:image/jpeg;base64,' in text
+    assert "samples-&lt;mixed&gt;.png" in text
+    assert "<mixed>" not in text
+    assert 1000 < len(text) - plain.stat().st_size < sheet.stat().st_size / 2

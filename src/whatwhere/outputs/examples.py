@@ -154,6 +154,14 @@ def _drawn(prediction: Prediction, image: Image, ratio: float) -> Image:
     return drawn
 
 
+def picture_uri(file: Path, long_side: int = 1100) -> str:
+    """A picture file as the address of an image in HTML, shrunk to a long side in pixels."""
+    image = read_image(file)
+    height, width = image.shape[:2]
+    ratio = min(1.0, long_side / max(height, width))
+    return _uri(resize(image, (max(1, round(height * ratio)), max(1, round(width * ratio)))))
+
+
 def _uri(image: Image) -> str:
     data = base64.b64encode(encode_image(image, ".jpg", 82)).decode("ascii")
     return f"data:image/jpeg;base64,{data}"

@@ -28,7 +28,7 @@ from whatwhere.outputs.charts import (
     line_chart,
 )
 from whatwhere.outputs.curves import curve_groups
-from whatwhere.outputs.examples import examples_html
+from whatwhere.outputs.examples import examples_html, picture_uri
 from whatwhere.outputs.page import page
 from whatwhere.types import Prediction, Task
 
@@ -82,6 +82,7 @@ def write_report(
     training: str | os.PathLike[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     examples: int = 12,
+    sheets: Sequence[str | os.PathLike[str]] = (),
 ) -> Path:
     """Write an evaluation as one HTML file; whole or not at all.
 
@@ -91,6 +92,7 @@ def write_report(
         training: a run's `metrics.csv`, to show its curves.
         settings: more rows for the table of settings, such as a run's `config.json`.
         examples: at most this many pictures, with labels and predictions drawn; 0 for none.
+        sheets: picture files to show whole, such as a run's samples.
 
     Returns:
         The path that was written.
@@ -107,6 +109,8 @@ def write_report(
     sections += [_charts(result), _classes(result)]
     if training is not None:
         sections.append(_training(Path(training)))
+    if sheets:
+        sections.append(_sheets([Path(sheet) for sheet in sheets]))
     if examples > 0:
         sections.append(_examples(result, examples))
     sections += [_all_numbers(result), _settings(result, settings or {})]
@@ -252,6 +256,15 @@ def read_columns(file: Path) -> dict[str, list[float]]:
     except OSError as error:
         raise DataError(f"{file} cannot be read ({error.strerror}): check the path") from error
     return columns
+
+
+def _sheets(files: Sequence[Path]) -> str:
+    shown = "".join(
+        f'<p class="hint">{escape(file.name)}</p>'
+        f'<img alt="{escape(file.stem)}" style="width:100%" src="{picture_uri(file)}">'
+        for file in files
+    )
+    return f"<section><h2>Pictures of the training</h2>{shown}</section>"
 
 
 def _all_numbers(result: Reportable) -> str:
