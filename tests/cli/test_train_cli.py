@@ -31,7 +31,8 @@ def test_a_folder_of_classes(run: Run, tmp_path: Path) -> None:
     assert lines[3] == f"next    whatwhere evaluate {out}"
     notes = outcome.err.splitlines()
     assert notes[0].startswith("classify: 12 pictures to train on, 4 to validate, 2 classes")
-    assert notes[1].startswith("epoch 1/2: accuracy ")
+    assert notes[1].startswith("2 of 2 classes have fewer than 10 labels to learn from")
+    assert notes[2].startswith("epoch 1/2: accuracy ")
     assert "differs from torch by at most scores" in notes[-1]
     # The run can be used as it stands.
     answer = run("predict", data / "val" / "red" / "0.png", "--model", out, "--json")

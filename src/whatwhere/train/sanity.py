@@ -141,7 +141,8 @@ def _alike(training: Dataset, config: TrainConfig) -> list[str]:
 
 
 def _shared(training: Dataset, validation: Dataset) -> list[str]:
-    if count := len(set(training.paths) & set(validation.paths)):
+    known = set(training.paths)
+    if count := sum(path in known for path in validation.paths):
         return [
             f"{count} of {len(validation)} validation pictures are training pictures, too, so the"
             " score is too good: divide the data anew with 'data split'"
