@@ -47,6 +47,7 @@ from whatwhere.train.prepare import (
 )
 from whatwhere.train.processes import first_process, from_first, make_fabric
 from whatwhere.train.samples import Samples
+from whatwhere.train.sanity import sanity_notes
 from whatwhere.train.state import State
 from whatwhere.train.teacher import (
     attach,
@@ -164,6 +165,9 @@ def train_model(
     )
     net = build(config, tuple(whole.names))
     spec = make_spec(config, whole, net, summary, target.name)
+    most = spec.postprocess.max_detections
+    for note in sanity_notes(training, validation_data, config, family_of(config), most):
+        listener.note(note)
     make_samples = Samples if part is None else part.samples
     samples = make_samples(
         training if extra is None else with_unlabelled(training, extra), size, config
@@ -309,7 +313,13 @@ def finish(
     write_atomic(target, with_spec(file, final))
     if report:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        write_report(result, folder / REPORT, training=folder / METRICS, settings=settings)
+        write_report(
+            result,
+            folder / REPORT,
+            training=folder / METRICS,
+            settings=settings,
+            sheets=sorted(folder.glob("previews/samples-*.png")),
+        )
     seconds = state.elapsed + time.monotonic() - began
     differences = ", ".join(f"{name} {value:.1g}" for name, value in worst.items())
     listener.note(f"{target}: differs from torch by at most {differences}")
