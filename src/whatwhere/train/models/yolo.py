@@ -72,10 +72,13 @@ class Depthwise(nn.Conv2d):
 def convolution(
     inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, separable: bool = False
 ) -> nn.Module:
-    """A convolution without bias, whole or in two steps; the latter has 5x5 for 3x3."""
+    """A convolution without bias, whole or in two steps.
+
+    Depthwise kernels of 5x5 made a step of yolo-n slower than one of yolo-s.
+    """
     if separable and kernel > 1:
         return nn.Sequential(
-            Depthwise(inputs, kernel + 2, stride), nn.Conv2d(inputs, outputs, 1, bias=False)
+            Depthwise(inputs, kernel, stride), nn.Conv2d(inputs, outputs, 1, bias=False)
         )
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
 
