@@ -12,14 +12,13 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from lightning_fabric import Fabric
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 
 from whatwhere.errors import UsageError, WhatwhereError
 from whatwhere.train.config import TrainConfig
@@ -167,7 +166,22 @@ class _SharedNorm(nn.BatchNorm2d):
         return scaled.to(x.dtype)
 
 
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; so is its gradient, as each of them uses it."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        whole = x.detach().clone()
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].contiguous().clone()
+        dist.all_reduce(whole)
+        return whole
+
+
 def _sum(x: Tensor) -> Tensor:
-    """The sum over all processes; gradients flow back to all of them."""
-    summed: Tensor = all_reduce(x)  # type: ignore[no-untyped-call]
+    summed: Tensor = _Sum.apply(x)
     return summed

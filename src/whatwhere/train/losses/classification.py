@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from whatwhere.train.batch import NO_CLASS, Batch
 from whatwhere.train.config import LOSSES
+from whatwhere.train.losses.share import over_processes
 from whatwhere.types import Task
 
 
@@ -52,7 +53,7 @@ class LabelLoss:
         if self.smoothing:
             present = present * (1 - self.smoothing) + self.smoothing / 2
         each = {"bce": binary, "focal": focal, "asymmetric": asymmetric}[kind](logits, present)
-        return (each * known).sum() / known.sum().clamp(min=1)
+        return (each * known).sum() / over_processes(known.sum().float(), 1.0)
 
 
 def single_label(
@@ -82,7 +83,7 @@ def single_label(
     if gamma:
         each = each * (1 - log.exp()).clamp(min=0) ** gamma
     # Mixed pictures may sum to less than one; a batch of nothing must not divide by zero.
-    total = weight.sum()
+    total = over_processes(weight.sum().detach())
     return each.sum() / total.where(total > 0, 1)
 
 
