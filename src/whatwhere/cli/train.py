@@ -68,9 +68,15 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Any setting of config.json."),
     ] = None,
+    listed: Annotated[
+        str | None, typer.Option("--list", help="Only list: models or settings.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Train a model on labelled pictures and export it."""
+    if listed is not None:
+        _list(listed, as_json)
+        return 0
     if (data is None) == (resume is None):
         raise UsageError("give either the data to train on, or --resume with the folder of a run")
     if resume is not None:
@@ -133,6 +139,26 @@ def train(
     else:
         _print(run)
     return 0
+
+
+def _list(what: str, as_json: bool) -> None:
+    """Every model or setting with its meaning."""
+    train_api = _train_package()
+    tables = {"models": train_api.models_table, "settings": train_api.settings_table}
+    if what not in tables:
+        raise UsageError(f"--list takes models or settings, not {what!r}")
+    rows = tables[what]()
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0], box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
 
 
 def _train_package() -> Any:

@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any
 
 from whatwhere.data import Dataset, read
-from whatwhere.train.config import TrainConfig, parse_budget
+from whatwhere.train.config import TrainConfig, parse_budget, settings_table
+from whatwhere.train.models import models_table
 from whatwhere.train.processes import first_process
 from whatwhere.train.recipes import recipe
 from whatwhere.train.run import Run, export_run, resume_run, train_model
@@ -25,8 +26,10 @@ __all__ = [
     "TrainConfig",
     "export_run",
     "first_process",
+    "models_table",
     "recipe",
     "resume_run",
+    "settings_table",
     "train",
 ]
 

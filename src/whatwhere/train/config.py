@@ -257,17 +257,6 @@ class TrainConfig:
                 "the address of MLflow must not hold a user or password: set"
                 " MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
             )
-        if self.cutmix and self.task == "detect":
-            raise UsageError("cutmix would cut objects apart: use mixup or mosaic for a detector")
-        if self.mixup + self.cutmix > 1:
-            raise UsageError(
-                f"mixup and cutmix are chances of one choice and must not exceed 1 together, not"
-                f" {self.mixup:g} + {self.cutmix:g}"
-            )
-        if self.tile and self.task != "detect":
-            raise UsageError("tile is for detectors: a label of a whole picture has no place")
-        if 0 < self.tile < 32:
-            raise UsageError(f"tile must be 0 or at least 32, not {self.tile}")
         if self.unlabelled and not self.teacher:
             raise UsageError("pictures without labels teach nothing by themselves: add a teacher")
         if bool(self.height) != bool(self.width):
@@ -320,6 +309,27 @@ class TrainConfig:
                 raise UsageError(f"unknown setting {name!r}: use one of {', '.join(sorted(kinds))}")
             values[name] = _parse(name, text, kinds[name])
         return replace(self, **values)
+
+
+def settings_table() -> list[dict[str, str]]:
+    """Every setting for people: its name, usual value, allowed values and meaning."""
+    rows = []
+    for field in fields(TrainConfig):
+        about = field.metadata
+        limits = about["limits"]
+        allowed = ", ".join(choice or "''" for choice in about["choices"]) or _range(
+            *(limits[key] for key in ("least", "most", "above", "below"))
+        )
+        default = field.default
+        if isinstance(default, bool):
+            allowed, shown = "true, false", str(default).lower()
+        else:
+            shown = f"{default:g}" if isinstance(default, float) else str(default or "")
+            shown = "0" if default == 0 else shown
+        rows.append(
+            {"name": field.name, "usual": shown, "allowed": allowed, "meaning": about["about"]}
+        )
+    return rows
 
 
 def _check(name: str, value: Any, about: Mapping[str, Any]) -> None:

@@ -17,7 +17,15 @@ from whatwhere.errors import UsageError
 from whatwhere.train.models.family import Family, Network
 from whatwhere.types import Task
 
-__all__ = ["DEFAULT_MODELS", "Family", "Network", "families", "find_model", "model_names"]
+__all__ = [
+    "DEFAULT_MODELS",
+    "Family",
+    "Network",
+    "families",
+    "find_model",
+    "model_names",
+    "models_table",
+]
 
 DEFAULT_MODELS: Mapping[Task, str] = {
     "classify": "classifier",
@@ -45,6 +53,20 @@ def model_names() -> list[str]:
         for name in (
             [f"{family.name}-{size}" for size in family.sizes] if family.sizes else [family.name]
         )
+    ]
+
+
+def models_table() -> list[dict[str, str]]:
+    """Every model for people: its name, tasks, what it is and what it needs."""
+    return [
+        {
+            "name": f"{family.name}-{size}" if size else family.name,
+            "tasks": ", ".join(sorted(family.tasks)),
+            "title": family.title,
+            "extra": family.extra,
+        }
+        for family in families().values()
+        for size in (family.sizes or [""])
     ]
 
 
