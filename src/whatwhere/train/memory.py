@@ -26,7 +26,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch has failed for want of memory, on a GPU or a CPU."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "not enough memory" in str(error)
+    # torch has no class for it on CPUs; Linux says "can't allocate", Windows "not enough memory".
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def free_memory() -> None:
