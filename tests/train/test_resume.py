@@ -159,12 +159,12 @@ def test_changed_data_are_refused(
         name = "train" if change == "training" else "val"
         lines = (lists / f"{name}.txt").read_text("utf-8").splitlines()
         (lists / f"{name}.txt").write_text("\n".join(lines[1:]) + "\n", "utf-8")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
     with pytest.raises(TrainError, match="have changed since"):
         resume_run(folder)
     with pytest.raises(TrainError, match="have changed since"):
         run_module.export_run(folder, tmp_path / "out.onnx")
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()} == before
     assert not (tmp_path / "out.onnx").exists()
 
 
