@@ -55,12 +55,28 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels: Sequence[int], width: int) -> None:
         super().__init__()
-        self.fpn = FeaturePyramidNetwork(list(channels), width, LastLevelP6P7(width, width))
+        self.fpn = FeaturePyramidNetwork(list(channels), width, FurtherLevels(width, width))
         self.out_channels = width
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         named = OrderedDict((str(i), x) for i, x in enumerate(features))
         return list(self.fpn(named).values())
+
+
+class FurtherLevels(LastLevelP6P7):  # type: ignore[misc]
+    """torchvision's two further levels, in float32.
+
+    oneDNN's bfloat16 weight gradient of strided convolutions is wrong on maps of one or two
+    columns, as these are in small pictures: it holds memory that nobody wrote. The levels are
+    so small that their precision costs nothing.
+    """
+
+    def forward(
+        self, p: list[Tensor], c: list[Tensor], names: list[str]
+    ) -> tuple[list[Tensor], list[str]]:
+        with torch.autocast(p[-1].device.type, enabled=False):
+            (_, *further), names = super().forward([p[-1].float()], c, names)
+        return [*p, *further], names
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -65,8 +65,12 @@ class Levels(nn.Module):
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         levels = [widen(x) for widen, x in zip(self.widen, features, strict=True)]
-        for block in self.further:
-            levels.append(block(levels[-1]))
+        # In float32, for the reason that is given at `FurtherLevels`.
+        x = levels[-1].float()
+        with torch.autocast(x.device.type, enabled=False):
+            for block in self.further:
+                x = block(x)
+                levels.append(x)
         return levels
 
 
