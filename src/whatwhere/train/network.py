@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from whatwhere.train.batch import Batch
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.models import DEFAULT_MODELS, Family, Network, find_model
+from whatwhere.train.start import starting_body
 
 
 def family_of(config: TrainConfig) -> Family:
@@ -17,19 +19,23 @@ def family_of(config: TrainConfig) -> Family:
     return find_model(config.model or DEFAULT_MODELS[config.task])[0]
 
 
-def build(config: TrainConfig, names: tuple[str, ...]) -> Network:
+def build(config: TrainConfig, names: tuple[str, ...], *, weights: bool = True) -> Network:
     """The network of a run, in channels-last memory, which oneDNN and cuDNN prefer.
 
     Args:
         config: settings.
         names: of the classes.
+        weights: False where all weights are put in afterwards, so that none need be had.
 
     Raises:
         TrainError: the backbone is unknown or its weights cannot be had.
         MissingExtraError: the family needs an install that is not there.
     """
     torch.manual_seed(config.seed)
-    net = family_of(config).build(config, names)
+    with starting_body(config, weights):
+        net = family_of(config).build(config, names)
+    if not weights and config.start:
+        net.source, net.license = f"the weights of {Path(config.start).name}", "unknown"
     return net.to(memory_format=torch.channels_last)
 
 

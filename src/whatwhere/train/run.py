@@ -48,6 +48,7 @@ from whatwhere.train.prepare import (
 from whatwhere.train.processes import first_process, from_first, make_fabric
 from whatwhere.train.samples import Samples
 from whatwhere.train.sanity import sanity_notes
+from whatwhere.train.start import load_start, settle_start
 from whatwhere.train.state import State
 from whatwhere.train.teacher import (
     attach,
@@ -132,7 +133,7 @@ def train_model(
     started = time.monotonic()
     listener = (listener if first_process() else None) or Silent()
     whole = data if isinstance(data, Dataset) else read(data, format)
-    config = complete(config, whole)
+    config = complete(config if resume else settle_start(config), whole)
     tools = trackers(config, listener)
     fabric = make_fabric(config)
     target = from_first(fabric, lambda: run_folder(folder, config, resume))
@@ -163,7 +164,10 @@ def train_model(
         f"{config.task}: {len(training)} pictures to train on, {len(validation_data)} to"
         f" validate, {len(whole.names)} classes, input {size[0]}x{size[1]}, {config.precision}"
     )
-    net = build(config, tuple(whole.names))
+    net = build(config, tuple(whole.names), weights=not resume)
+    if config.start and not resume:
+        for note in load_start(net, config, tuple(whole.names)):
+            listener.note(note)
     spec = make_spec(config, whole, net, summary, target.name)
     most = spec.postprocess.max_detections
     for note in sanity_notes(training, validation_data, config, family_of(config), most):
@@ -371,7 +375,7 @@ def export_run(
         )
     summary = _summary(whole, training)
     check_same_data(target, values, describe_data(whole, training, validation, summary, part))
-    net = build(config, tuple(whole.names))
+    net = build(config, tuple(whole.names), weights=False)
     kept, about = load_tensors(target / CHECKPOINT)
     state = State.from_dict(about["state"])
     if end_to_end is not None:

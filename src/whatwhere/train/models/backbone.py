@@ -13,6 +13,9 @@ so that they hold for any architecture:
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +34,24 @@ LEVELS = (8, 16, 32)
 """Strides of the feature levels that a detector uses."""
 # Its ImageNet weights come with the base install; see `runtime.shipped`.
 _INSTALLED = {"tf_efficientnet_lite0": "imagenet-lite0"}
+
+
+_GIVEN: ContextVar[Mapping[str, Tensor] | None] = ContextVar("given", default=None)
+
+
+@contextmanager
+def given_weights(tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Pretrained backbones that are made within take these tensors, and look for no others.
+
+    Args:
+        tensors: of a timm network of the same architecture, under timm's names; empty where
+            all weights will be put in later, and only the form matters.
+    """
+    token = _GIVEN.set(tensors)
+    try:
+        yield
+    finally:
+        _GIVEN.reset(token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +99,7 @@ def create_backbone(
     Raises:
         TrainError: the name is unknown, its weights cannot be had, or it has no such levels.
     """
+    given = _GIVEN.get() if pretrained else None
     installed = _INSTALLED.get(name) if pretrained else None
     if not timm.is_model(name):
         near = timm.list_models(f"*{name.split('.')[0][:8]}*")[:5] or [DEFAULT_BACKBONE, "resnet18"]
@@ -88,8 +110,17 @@ def create_backbone(
     try:
         if size is not None and _fixed_size(name):
             options["img_size"] = probe = size
-        net = timm.create_model(name, pretrained=pretrained and installed is None, **options)
+        if given:
+            options["pretrained_cfg_overlay"] = {"state_dict": dict(given)}
+        wanted = pretrained and (bool(given) if given is not None else installed is None)
+        net = timm.create_model(name, pretrained=wanted, **options)
     except Exception as error:  # the hub client has many kinds of errors
+        if given:
+            first = str(error).strip().splitlines()[-1].strip()
+            raise TrainError(
+                f"the weights to start from are of another network than {name} ({first}): give the"
+                " --backbone that they belong to"
+            ) from error
         raise TrainError(
             f"the weights of {name} could not be loaded ({type(error).__name__}: {error}): check"
             f" the network, use --backbone {DEFAULT_BACKBONE}, or --set pretrained=false"
@@ -98,8 +129,11 @@ def create_backbone(
     if levels:
         _drop_unused(net)
     source, licence = "random", ""
+    if given:
+        _check_given(net, given, name)
     if installed is not None:
-        _load_installed(net, installed)
+        if given is None:
+            _load_installed(net, installed)
         source, licence = f"ImageNet weights of {installed}", "Apache-2.0"
     elif pretrained:
         source, licence = f"timm {name}", str(config.get("license") or "unknown")
@@ -145,6 +179,34 @@ def _drop_unused(net: nn.Module) -> None:
     used = getattr(net, "_stage_out_idx", None)
     if isinstance(used, dict) and isinstance(net.blocks, nn.Sequential):
         del net.blocks[max(used) :]
+
+
+def _check_given(net: nn.Module, given: Mapping[str, Tensor], name: str) -> None:
+    """Refuse weights of which a network has taken little; timm passes over what does not fit.
+
+    Tensors are recognised by shape and content, since timm renames some where it takes them.
+    """
+    known = {_print_of(x) for x in given.values()}
+    config: Any = net.pretrained_cfg
+    # The last layer is for other classes.
+    head = str(config.get("classifier"))
+    own = {
+        key: x
+        for key, x in net.state_dict().items()
+        if x.ndim > 1 and not key.startswith(f"{head}.")
+    }
+    strange = [key for key, x in own.items() if _print_of(x) not in known]
+    if strange:
+        shown = ", ".join(f"{key} {tuple(own[key].shape)}" for key in strange[:3])
+        raise TrainError(
+            f"the weights to start from are of another network than {name}: {len(strange)} of"
+            f" {len(own)} tensors are not in the file ({shown}): give the --backbone that they"
+            " belong to"
+        )
+
+
+def _print_of(x: Tensor) -> tuple[tuple[int, ...], float]:
+    return tuple(x.shape), float(x.double().sum())
 
 
 def _load_installed(net: nn.Module, shipped: str) -> None:
