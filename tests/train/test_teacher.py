@@ -17,7 +17,7 @@ from factories import CELL, SIZE, picture, spec_of, write_model
 from train_data import NAMES, Notes, boxes_set, classes_folder, metric_rows, quick_config, same_runs
 from whatwhere.data import Dataset, read
 from whatwhere.errors import TrainError, UsageError
-from whatwhere.images import write_image
+from whatwhere.images import read_image, write_image
 from whatwhere.train.batch import Batch, BoxTargets
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.losses.detection import DetectionLoss
@@ -37,6 +37,7 @@ from whatwhere.train.teacher import (
     with_objects,
     with_unlabelled,
 )
+from whatwhere.types import box_iou
 
 
 @pytest.fixture(scope="module")
@@ -391,3 +392,43 @@ def test_a_classifier_learns_from_a_teacher_alone(
     assert right.float().mean() > 0.9
     fit(data, replace(settings, epochs=1), tmp_path / "run")
     assert "teacher_loss" in metric_rows(tmp_path / "run")[0]
+
+
+def test_a_detector_learns_from_a_teacher_alone(models: Path, tmp_path: Path) -> None:
+    """Pictures of which nothing is known, whose objects the teacher sees."""
+    random = np.random.default_rng(0)
+    # Red or blue: colours that even an untrained network tells apart.
+    places = [(int(random.integers(16)), 2 * int(random.integers(2))) for _ in range(56)]
+    paths = [str(tmp_path / f"{i}.png") for i in range(len(places))]
+    for path, (cell, colour) in zip(paths, places, strict=True):
+        write_image(Path(path), picture((cell // 4, cell % 4, colour)))
+    bare: dict[str, list[Any]] = {"image": [], "class_id": []}
+    nobody: list[list[str]] = [[] for _ in range(40)]
+    data = Dataset(
+        {"path": paths[:40], "labelled": nobody, "complete": nobody}, bare, NAMES, task="detect"
+    )
+    settings = config(
+        models, height=SIZE, width=SIZE, batch=8, width_head=32, mosaic=0.0, colour=0.0, zoom=1.0
+    )
+    net = build(settings, NAMES)
+    samples = Samples(data, (SIZE, SIZE), settings)
+    attach(Teacher(settings, NAMES), samples, 0)
+    step = Step(net).train()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3)
+    for epoch in range(16):
+        for batch in samples.epoch(epoch, 5, False):
+            loss, _ = step(batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    net.eval()
+    right = 0
+    for path, (cell, colour) in zip(paths[40:], places[40:], strict=True):
+        with torch.no_grad():
+            answer = net(torch.from_numpy(read_image(path))[None])
+        scores = answer["scores"][0]
+        best = int(scores.amax(1).argmax())
+        wanted = np.array([cell % 4, cell // 4, cell % 4 + 1, cell // 4 + 1], np.float32) * CELL
+        fits = box_iou(answer["boxes"][0, best].numpy()[None], wanted[None])[0, 0] > 0.5
+        right += fits and int(scores[best].argmax()) == colour
+    assert right >= 14, right
