@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import torch
@@ -32,10 +33,10 @@ class Guard:
         self._samples, self._config, self._state = samples, config, state
         self._skipped = 0
 
-    def loss(self, loss: Tensor, batch: Batch) -> None:
+    def loss(self, loss: float, batch: Batch) -> None:
         """Raise `TrainError` if the loss of a batch is not finite."""
-        if not torch.isfinite(loss):
-            raise TrainError(f"the loss became {loss.item()} {self._where(batch)}")
+        if not math.isfinite(loss):
+            raise TrainError(f"the loss became {loss} {self._where(batch)}")
 
     def gradient(self, norm: Tensor | None, batch: Batch) -> None:
         """Raise `TrainError` if a step's gradient is not finite.

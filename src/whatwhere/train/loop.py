@@ -193,10 +193,13 @@ def _gradients(
         # Processes exchange gradients once a step, with the last pass.
         with fabric.no_backward_sync(step_module, enabled=number < state.accumulate):
             loss, parts = step_module(part)
-            guard.loss(loss, part)
             fabric.backward(loss / state.accumulate)
-        for name, value in (parts | {"loss": loss.detach()}).items():
-            means[name] = means.get(name, 0.0) + float(value) / state.accumulate
+        # A GPU is waited for once a pass, when all its work is under way.
+        found = parts | {"loss": loss.detach()}
+        values = torch.stack([value.float() for value in found.values()]).tolist()
+        guard.loss(values[-1], part)
+        for name, value in zip(found, values, strict=True):
+            means[name] = means.get(name, 0.0) + value / state.accumulate
     return means
 
 

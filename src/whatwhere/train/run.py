@@ -5,32 +5,25 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from whatwhere import __version__
 from whatwhere.data import Dataset, read
 from whatwhere.errors import TrainError, UsageError
-from whatwhere.evaluation import evaluate
 from whatwhere.images import write_atomic
-from whatwhere.outputs.report import write_report
-from whatwhere.runtime import load_file, read_spec
-from whatwhere.specs import DataSummary, ModelSpec, PostprocessSpec, PreprocessSpec
+from whatwhere.runtime import read_spec
+from whatwhere.specs import DataSummary
 from whatwhere.train.checkpoint import load_tensors, unpack
 from whatwhere.train.config import TrainConfig
-from whatwhere.train.export import checked_file, with_spec
-from whatwhere.train.joint import JointValidation, LabelPart, label_numbers, two_heads
+from whatwhere.train.finish import MODEL, Run, finish, make_spec
+from whatwhere.train.joint import JointValidation, two_heads
 from whatwhere.train.lock import locked
-from whatwhere.train.loop import CHECKPOINT, METRICS, WEIGHTS, fit
-from whatwhere.train.models import Network
-from whatwhere.train.network import architecture, build, family_of
+from whatwhere.train.loop import CHECKPOINT, WEIGHTS, fit
+from whatwhere.train.network import build, family_of
 from whatwhere.train.prepare import (
     CONFIG,
     as_task,
@@ -38,7 +31,6 @@ from whatwhere.train.prepare import (
     check_targets,
     complete,
     describe_data,
-    parity_pictures,
     read_again,
     read_settings,
     run_folder,
@@ -62,44 +54,10 @@ from whatwhere.train.validate import Validation
 from whatwhere.train.watch import Listener, Silent, Watcher
 from whatwhere.train.watchers import Curves, Previews, trackers
 
-MODEL = "model.onnx"
-REPORT = "report.html"
+__all__ = ["HELD_OUT", "Run", "export_run", "finish", "make_spec", "resume_run", "train_model"]
+
 HELD_OUT = "validation.txt"
 """Pictures that were held out where the data has no validation split, one a line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A finished training run.
-
-    Args:
-        folder: where everything lies.
-        model: the model file.
-        metrics: scores of the best weights on the validation pictures.
-        epochs: epochs done; `best_epoch` gave the model.
-        seconds: wall-clock time of the whole.
-        parity: largest differences between torch and the model file.
-    """
-
-    folder: Path
-    model: Path
-    metrics: Mapping[str, float]
-    epochs: int
-    best_epoch: int
-    seconds: float
-    parity: Mapping[str, float]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for `train --json`."""
-        return {
-            "run": str(self.folder),
-            "model": str(self.model),
-            "metrics": dict(self.metrics),
-            "epochs": self.epochs,
-            "best_epoch": self.best_epoch,
-            "seconds": round(self.seconds, 1),
-            "parity": dict(self.parity),
-        }
 
 
 def train_model(
@@ -272,64 +230,6 @@ def resume_run(
     return train_model(whole, config, target, listener=listener, resume=True)
 
 
-def finish(
-    net: Network,
-    spec: ModelSpec,
-    state: State,
-    folder: Path,
-    validation: Dataset,
-    listener: Listener,
-    *,
-    path: Path | None = None,
-    half: bool = False,
-    report: bool = True,
-    tensors: Mapping[str, Tensor] | None = None,
-    part: LabelPart | None = None,
-) -> Run:
-    """Make the model file of a run's best weights, score that very file, write both.
-
-    Args:
-        net: the network; takes on the weights.
-        spec: its spec; gets the scores.
-        state: of the training.
-        folder: of the run.
-        validation: pictures for the comparison with torch and for the scores.
-        listener: is told what happens.
-        path: of the model file; `model.onnx` in the folder if None.
-        half: weights as float16.
-        report: write `report.html` too.
-        tensors: the weights, if not the best ones.
-        part: data of a second head, for its scores.
-    """
-    began = time.monotonic()
-    if tensors is None:
-        tensors, _ = load_tensors(folder / WEIGHTS)
-    net.cpu().load_state_dict(tensors)
-    file, worst = checked_file(net, spec, parity_pictures(validation), half=half)
-    predictor = load_file(file, where="the exported model")
-    result = evaluate(predictor, validation)
-    metrics = {name: value for name, value in result.metrics.items() if value is not None}
-    if part is not None:
-        metrics |= label_numbers(evaluate(predictor, part.validation, task=part.task))
-    today = datetime.now(UTC).date().isoformat()
-    final = spec.model_copy(update={"metrics": metrics, "date": today})
-    target = path or folder / MODEL
-    write_atomic(target, with_spec(file, final))
-    if report:
-        settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        write_report(
-            result,
-            folder / REPORT,
-            training=folder / METRICS,
-            settings=settings,
-            sheets=sorted(folder.glob("previews/samples-*.png")),
-        )
-    seconds = state.elapsed + time.monotonic() - began
-    differences = ", ".join(f"{name} {value:.1g}" for name, value in worst.items())
-    listener.note(f"{target}: differs from torch by at most {differences}")
-    return Run(folder, target, metrics, state.epoch, state.best_epoch, seconds, worst)
-
-
 def export_run(
     folder: str | os.PathLike[str],
     path: str | os.PathLike[str] | None = None,
@@ -402,39 +302,6 @@ def export_run(
         report=False,
         part=part,
         tensors=unpack("average", kept) if which == "last" else None,
-    )
-
-
-def make_spec(
-    config: TrainConfig, data: Dataset, net: Network, summary: DataSummary, name: str
-) -> ModelSpec:
-    """The spec of the model in the making."""
-    if config.task == "detect":
-        preprocess = PreprocessSpec(
-            size=(config.height, config.width), fit="letterbox", tile=config.tile
-        )
-    else:
-        preprocess = PreprocessSpec(size=(config.height, config.width), fit="crop", crop=0.95)
-    thresholds = {"classify": 0.0, "multilabel": 0.5, "detect": 0.35}
-    return ModelSpec(
-        name=name,
-        task=config.task,
-        names=tuple(data.names),
-        label_names=net.label_names,
-        label_task=net.label_task,
-        preprocess=preprocess,
-        postprocess=PostprocessSpec(
-            **{
-                "score_threshold": thresholds[config.task],
-                "end_to_end": net.end_to_end,
-                **family_of(config).postprocess,
-            }
-        ),
-        architecture=architecture(config),
-        source=f"trained by whatwhere from {net.source}",
-        license=net.license,
-        data=summary,
-        reference=config.portable(),
     )
 
 
