@@ -100,10 +100,12 @@ def test_what_a_run_leaves(detector: Run, classifier: Run) -> None:
     ):
         assert sorted(path.name for path in run.folder.iterdir()) == [
             "config.json",
+            "curves.png",
             "last.ckpt",
             "metrics.csv",
             "model.onnx",
             "model.safetensors",
+            "previews",
             "report.html",
         ]
         table = metric_rows(run.folder)
@@ -141,7 +143,8 @@ def test_listeners_are_told(
     notes = Notes()
     fit(workshop / "animals", classifier_config, tmp_path / "run", listener=notes)
     assert "12 pictures to train on, 4 to validate, 2 classes, input 64x64" in notes.said[0]
-    assert [text.split(":")[0] for text in notes.said[1:]] == [f"epoch {i}/4" for i in range(1, 5)]
+    assert "2 of 2 classes have fewer than 10 labels to learn from" in notes.said[1]
+    assert [text.split(":")[0] for text in notes.said[2:]] == [f"epoch {i}/4" for i in range(1, 5)]
     assert notes.done == [(i, 12) for i in range(1, 13)]
 
 
