@@ -127,6 +127,14 @@ def load_start(net: Network, config: TrainConfig, names: tuple[str, ...]) -> lis
                 " torchvision's families as --model, or another --start"
             )
         return [str(load(start))]
+    if start.startswith(_HUB) or (Path(start).is_dir() and not _is_path(start)):
+        carried = getattr(net, "carried", "")
+        if not carried:
+            raise UsageError(
+                f"{start} is a checkpoint of transformers, from which {config.model} does not"
+                " start: use --model rtdetr or dfine, or another --start"
+            )
+        return [str(carried)]
     if not _is_path(start):
         return []
     weights = read_weights(start)

@@ -28,6 +28,7 @@ from whatwhere.train.models._transformers_start import (
 )
 from whatwhere.train.network import build, parameter_groups
 from whatwhere.train.recipes import recipe
+from whatwhere.train.start import load_start
 
 MODELS = ("rtdetr", "dfine")
 NAMES = ("red", "green", "blue")
@@ -293,6 +294,12 @@ def test_a_start_is_used_by_build(tmp_path: Path) -> None:
     config = replace(recipe("detect", "rtdetr"), start=str(tmp_path))
     net = build(config, ("red", "dog"))
     assert net.source == f"the checkpoint {tmp_path}"
+    (note,) = load_start(net, config, ("red", "dog"))
+    assert note.endswith("1 of 2 classes carried over, new: dog")
+    # Another family must not pass over it.
+    yolo = replace(recipe("detect", "yolo-s"), start=str(tmp_path), backbone=TINY, pretrained=False)
+    with pytest.raises(UsageError, match="use --model rtdetr or dfine"):
+        load_start(build(yolo, ("red",)), yolo, ("red",))
     shares = {group["share"] for group in parameter_groups(net, config)}
     assert shares == {1.0, config.backbone_rate}
 

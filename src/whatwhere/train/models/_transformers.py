@@ -51,10 +51,14 @@ class QueryDetector(Network):
         scale: what its pixels must go through first.
         queries: objects that it looks for in a picture.
         body: which of the parameters come from pretraining; those of the backbone if None.
+
+    Attributes:
+        carried: what was taken over from a checkpoint of the library, for people.
     """
 
     end_to_end = True
     unordered = True
+    carried: str = ""
 
     def __init__(
         self,

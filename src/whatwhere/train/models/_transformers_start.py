@@ -195,6 +195,13 @@ def from_checkpoint(start: str, names: tuple[str, ...], kinds: tuple[Any, Any]) 
     detector = QueryDetector(
         model, backbone, ScalePixels(means, deviations), model.config.num_queries, body
     )
+    known = {_plain(name) for name in old}
+    fresh = [name for name in names if _plain(name) not in known]
+    detector.carried = f"from the checkpoint {start} with its backbone: " + (
+        f"{len(names) - len(fresh)} of {len(names)} classes carried over, new: {', '.join(fresh)}"
+        if fresh
+        else "all classes carried over"
+    )
     detector.source, detector.license = f"the checkpoint {start}", "unknown"
     return detector
 

@@ -25,7 +25,7 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> QueryDetector:
     from transformers import DFineConfig, DFineForObjectDetection
 
     kinds = (DFineConfig, DFineForObjectDetection)
-    start = getattr(config, "start", "")
+    start = config.start
     if is_checkpoint(start):
         return from_checkpoint(start, names, kinds)
     # The depths of the published D-FINE-S; its width is 256.

@@ -26,7 +26,7 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> QueryDetector:
     from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection
 
     kinds = (RTDetrV2Config, RTDetrV2ForObjectDetection)
-    start = getattr(config, "start", "")
+    start = config.start
     if is_checkpoint(start):
         return from_checkpoint(start, names, kinds)
     # The published network on ResNet-18 has the same depths; its width is 256.
