@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from whatwhere.train.batch import BoxTargets
+from whatwhere.train.losses.share import over_processes
 
 BINS = 16
 """A side lies at most BINS - 1 strides away from its anchor point, unless a head has more."""
@@ -87,9 +88,21 @@ class DetectionLoss:
             owner = object_of[picture, point]
             share = quality[picture, point]
             target = torch.zeros_like(logits)
-            target[picture, point, targets.classes[picture, owner]] = share
+            if targets.soft is None:
+                target[picture, point, targets.classes[picture, owner]] = share
+            else:
+                # A teacher's object: all its class scores, where the box fits.
+                scores = targets.soft[picture, owner]
+                target[picture, point] = scores * share[:, None]
+                share = share * scores.amax(-1)
+            total = over_processes(share.sum(), 1.0)
             weight = _weight(target, positive, points, targets)
-            total = quality.sum().clamp(min=1.0)
+            if targets.counts is not None:
+                counts = targets.counts[picture, owner]
+                share = share * counts
+                assert weight is not None
+                taught = target[picture, point] > 0
+                weight[picture, point] = counts[:, None].where(taught, weight[picture, point])
             wanted = targets.boxes[picture, owner]
         classes = functional.binary_cross_entropy_with_logits(
             logits, target, weight, reduction="sum"
@@ -163,6 +176,8 @@ def _weight(target: Tensor, positive: Tensor, points: Tensor, targets: BoxTarget
     if targets.known is not None:
         # A class that nobody looked for is not wrong where nothing is assigned.
         weight = (targets.known[:, None, :] | (target > 0)).to(target.dtype)
+        if targets.trust is not None:
+            weight = weight * targets.trust[:, None, :].where(target == 0, 1.0)
     ignored = targets.ignore & targets.valid
     if ignored.any():
         inside = (_inside(points, targets.boxes) & ignored.unsqueeze(-1)).any(1)

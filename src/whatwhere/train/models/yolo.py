@@ -384,6 +384,7 @@ FAMILY = Family(
     title="YOLO: anchor-free, task-aligned, distributions of box sides",
     tasks=frozenset({"detect"}),
     build=_build,
+    soft=True,
     sizes={
         "s": {"width_head": 96},
         "p": {"width_head": 64},
