@@ -22,7 +22,7 @@ demo: $(BASE)  ## what is in the sample photographs, and where; base install, no
 	@$(BIN)/whatwhere predict samples --save out/demo
 
 test: $(DEV)  ## the test suite (ARGS='-k name' for a part of it)
-	$(BIN)/python -m pytest --durations=15 $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --durations=15 $(ARGS)
 
 slow: $(DEV)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow --durations=15 $(ARGS)
