@@ -105,49 +105,86 @@ class QueryDetector(Network):
         """The outputs of the model file: `boxes` (N, Q, 4) and `scores` (N, Q, C) in 0..1."""
         levels = self.levels(images)
         with _float32(images):
-            boxes, logits = self._decode(levels)
+            answer, _ = self._decode(levels)
+            boxes = answer.intermediate_reference_points[:, -1]
             return {
                 "boxes": corners(boxes, (images.shape[1], images.shape[2])),
-                "scores": logits.sigmoid(),
+                "scores": answer.intermediate_logits[:, -1].sigmoid(),
             }
-
-    def _decode(self, levels: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Boxes (N, Q, 4), cx cy w h as shares of the picture, and logits (N, Q, C).
-
-        The same steps as the library's model takes, but the queries stay in the order of their
-        places in the picture, not of their scores: two scores that differ in the seventh digit
-        must not swap two rows of the output.
-        """
-        net = self.detector
-        shapes = [(x.shape[2], x.shape[3]) for x in levels]
-        flat, anchors, memory = self._places(levels)
-        boxes = net.enc_bbox_head(memory) + anchors
-        count = self._fit_queries(shapes)
-        best = net.enc_score_head(memory).amax(-1).topk(count, 1).indices.sort(1).values
-
-        def pick(values: Tensor) -> Tensor:
-            return values.gather(1, best.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
-
-        answer = net.decoder(
-            inputs_embeds=pick(memory),
-            encoder_hidden_states=flat,
-            encoder_attention_mask=None,
-            reference_points=pick(boxes),
-            # Only checked against the length of `flat`, in plain Python numbers: the check of a
-            # tensor would become part of the exported graph.
-            spatial_shapes=np.array(shapes, dtype=object),
-            spatial_shapes_list=shapes,
-        )
-        return answer.intermediate_reference_points[:, -1], answer.intermediate_logits[:, -1]
 
     def _places(self, levels: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Features (N, P, D), anchors (1, P, 4) before the sigmoid, proposals (N, P, D)."""
         net = self.detector
         maps = [project(x) for project, x in zip(net.decoder_input_proj, levels, strict=True)]
-        shapes = tuple((x.shape[2], x.shape[3]) for x in maps)
         flat = torch.cat([x.flatten(2).transpose(1, 2) for x in maps], 1)
+        shapes = _shapes(levels)
         anchors, valid = net.generate_anchors(shapes, device=flat.device, dtype=flat.dtype)
         return flat, anchors, net.enc_output(valid.to(flat.dtype) * flat)
+
+    def _decode(
+        self, levels: list[Tensor], labels: list[dict[str, Tensor]] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """What the decoder answers, and what the loss needs beside it.
+
+        The same steps as the library's model takes, but the queries stay in the order of their
+        places in the picture, not of their scores: two scores that differ in the seventh digit
+        must not swap two rows of the output.
+
+        Args:
+            levels: float32 feature maps.
+            labels: of the pictures, in training: denoising queries are put before the others.
+        """
+        net = self.detector
+        flat, anchors, memory = self._places(levels)
+        logits, boxes = net.enc_score_head(memory), net.enc_bbox_head(memory) + anchors
+        # Each query starts from a place of its own; a small picture has few.
+        count = min(self.queries, flat.shape[1])
+        best = logits.amax(-1).topk(count, 1).indices.sort(1).values
+
+        def pick(values: Tensor) -> Tensor:
+            return values.gather(1, best.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+
+        # The decoder's loss does not reach back into the choice of places.
+        queries, starts = pick(memory).detach(), pick(boxes)
+        beside: dict[str, Any] = {
+            "enc_topk_logits": pick(logits),
+            "enc_topk_bboxes": starts.sigmoid(),
+            "denoising_meta_values": None,
+        }
+        mask = None
+        if labels is not None and self._config.num_denoising > 0:
+            noisy, noisy_starts, mask, about = self._noise(labels, count)
+            # A batch without any object has nothing to add noise to.
+            if noisy is not None:
+                queries = torch.cat([noisy, queries], 1)
+                starts = torch.cat([noisy_starts, starts], 1)
+                beside["denoising_meta_values"] = about
+        shapes = _shapes(levels)
+        answer = net.decoder(
+            inputs_embeds=queries,
+            encoder_hidden_states=flat,
+            encoder_attention_mask=mask,
+            reference_points=starts.detach(),
+            # Only checked against the length of `flat`, in plain Python numbers: the check of a
+            # tensor would become part of the exported graph.
+            spatial_shapes=np.array(shapes, dtype=object),
+            spatial_shapes_list=list(shapes),
+        )
+        return answer, beside
+
+    def _noise(self, labels: list[dict[str, Tensor]], count: int) -> Any:
+        """Queries, starts, attention mask and record of objects with noise, from torch's RNG."""
+        from transformers.models.rt_detr_v2 import modeling_rt_detr_v2
+
+        return modeling_rt_detr_v2.get_contrastive_denoising_training_group(
+            targets=labels,
+            num_classes=self._config.num_labels,
+            num_queries=count,
+            class_embed=self.detector.denoising_class_embed,
+            num_denoising_queries=self._config.num_denoising,
+            label_noise_ratio=self._config.label_noise_ratio,
+            box_noise_scale=self._config.box_noise_scale,
+        )
 
     @torch.no_grad()
     def settled(self, images: Tensor) -> bool:
@@ -164,44 +201,30 @@ class QueryDetector(Network):
         best = scores.topk(self.queries + 1, 1).values
         return bool((best[:, -2] - best[:, -1] > _CLEAR).all())
 
-    def _fit_queries(self, shapes: list[tuple[int, int]]) -> int:
-        """How many queries there can be: each starts from a place of its own."""
-        places = sum(rows * columns for rows, columns in shapes)
-        self._config.num_queries = min(self.queries, places)
-        return int(self._config.num_queries)
-
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The library's loss over all decoder layers, with denoising queries."""
-        from transformers.modeling_outputs import BaseModelOutput
-
         assert batch.boxes is not None
         levels = self.levels(batch.images)
-        self._fit_queries([(x.shape[2], x.shape[3]) for x in levels])
-        size = (batch.images.shape[1], batch.images.shape[2])
         with _float32(batch.images):
-            labels = as_labels(batch.boxes, size)
-            # Given features that are encoded already, the model goes on with its decoder.
-            made = self.detector(
-                None,
-                inputs_embeds=levels[-1],
-                encoder_outputs=BaseModelOutput(last_hidden_state=levels),
-                labels=labels,
-            )
+            labels = as_labels(batch.boxes, (batch.images.shape[1], batch.images.shape[2]))
+            answer, beside = self._decode(levels, labels)
             total, parts, _ = self._criterion(
-                made.intermediate_logits[:, -1],
+                answer.intermediate_logits[:, -1],
                 labels,
                 levels[-1].device,
-                made.intermediate_reference_points[:, -1],
+                answer.intermediate_reference_points[:, -1],
                 self._config,
-                made.intermediate_logits,
-                made.intermediate_reference_points,
-                enc_topk_logits=made.enc_topk_logits,
-                enc_topk_bboxes=made.enc_topk_bboxes,
-                denoising_meta_values=made.denoising_meta_values,
-                predicted_corners=made.intermediate_predicted_corners,
-                initial_reference_points=made.initial_reference_points,
+                answer.intermediate_logits,
+                answer.intermediate_reference_points,
+                predicted_corners=answer.intermediate_predicted_corners,
+                initial_reference_points=answer.initial_reference_points,
+                **beside,
             )
         return total, _by_kind(parts)
+
+
+def _shapes(levels: list[Tensor]) -> tuple[tuple[int, int], ...]:
+    return tuple((x.shape[2], x.shape[3]) for x in levels)
 
 
 def corners(boxes: Tensor, size: tuple[int, int]) -> Tensor:
