@@ -50,6 +50,8 @@ _TRAIN_ONLY = {
     "onnxscript",
     "tensorboardX",
     "mlflow",
+    "transformers",
+    "scipy",
 }
 RESERVED: dict[str, set[str]] = {
     **{package: {"train"} for package in _TRAIN_ONLY},
