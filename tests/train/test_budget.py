@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -236,3 +237,14 @@ def test_a_run_within_a_budget(
     assert state.plan.total == 1
     assert state.plan.progress == 1.0
     assert (tmp_path / "run" / WEIGHTS).exists()
+
+
+def test_what_was_spent_before_counts(
+    fit: Fit, classifier_config: TrainConfig, workshop: Path, tmp_path: Path
+) -> None:
+    """Reading the data, and importing torch, are part of the budget."""
+    config = replace(classifier_config, epochs=0, budget=900.0)
+    began = time.monotonic() - 900
+    state = fit(workshop / "animals", config, tmp_path / "run", started=began)
+    assert state.plan.total == 1
+    assert state.elapsed > 900

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,6 +78,7 @@ def train(
     if listed is not None:
         _list(listed, as_json)
         return 0
+    began = time.monotonic()
     if (data is None) == (resume is None):
         raise UsageError("give either the data to train on, or --resume with the folder of a run")
     if resume is not None:
@@ -131,6 +133,7 @@ def train(
                 device=device,
                 settings=dict(pairs),
                 listener=listener,
+                started=began,
             )
     if not train_api.first_process():
         return 0

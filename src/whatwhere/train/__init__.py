@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from types import ModuleType
 from typing import Any
 
@@ -50,6 +51,7 @@ def train(
     device: str = "auto",
     settings: dict[str, str] | None = None,
     listener: Listener | None = None,
+    started: float | None = None,
 ) -> Run:
     """Train a model on labelled pictures and export it.
 
@@ -69,12 +71,15 @@ def train(
         device: "auto", "cpu" or "cuda".
         settings: any other field of `TrainConfig`, as text.
         listener: is told what happens.
+        started: `time.monotonic()` when the budget began to run, if not now: reading the data
+            is part of it.
 
     Raises:
         UsageError: a setting is unknown or out of its range, or the task does not fit.
         DataError: the data set cannot be read.
         TrainError: it cannot be trained on, or training failed.
     """
+    started = time.monotonic() if started is None else started
     whole = data if isinstance(data, Dataset) else read(data, format)
     config = recipe(task or whole.task, model or "")
     given: dict[str, Any] = {
@@ -88,7 +93,7 @@ def train(
     }
     texts = {name: str(value) for name, value in given.items() if value is not None}
     config = config.with_settings(texts | (settings or {}))
-    return train_model(whole, config, out, listener=listener)
+    return train_model(whole, config, out, listener=listener, started=started)
 
 
 class _Callable(ModuleType):

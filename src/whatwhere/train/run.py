@@ -69,6 +69,7 @@ def train_model(
     listener: Listener | None = None,
     resume: bool = False,
     watchers: Sequence[Watcher] = (),
+    started: float | None = None,
 ) -> Run:
     """Train, validate, export. See `whatwhere.train.train` for the meaning of the settings.
 
@@ -83,12 +84,13 @@ def train_model(
         listener: is told what happens.
         resume: go on with the run in the folder.
         watchers: are shown what happens.
+        started: `time.monotonic()` when the budget began to run; now if None.
 
     Raises:
         TrainError: the data cannot be trained on, or the folder holds another run, or another
             process trains into it.
     """
-    started = time.monotonic()
+    started = time.monotonic() if started is None else started
     listener = (listener if first_process() else None) or Silent()
     whole = data if isinstance(data, Dataset) else read(data, format)
     config = complete(config if resume else settle_start(config), whole)
