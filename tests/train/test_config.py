@@ -34,6 +34,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "size": ("96", 96),
     "width_head": ("64", 64),
     "queries": ("50", 50),
+    "decoder_layers": ("2", 2),
     "small_objects": ("true", True),
     "teacher": ("objects-lite", "objects-lite"),
     "teacher_names": ("names.txt", "names.txt"),

@@ -69,6 +69,7 @@ class TrainConfig:
     queries: int = _setting(
         300, "objects that a transformer without non-maximum suppression looks for", least=1
     )
+    decoder_layers: int = _setting(3, "of such a transformer, each refining its boxes", least=1)
     small_objects: bool = _setting(
         False, "give a yolo a level of stride 4; costs about three times the time"
     )

@@ -33,7 +33,7 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> QueryDetector:
         "encoder_layers": 1,
         "hidden_expansion": 0.5,
         "depth_mult": 0.34,
-        "decoder_layers": 3,
+        "decoder_layers": config.decoder_layers,
         "decoder_n_points": [3, 6, 3],
         "num_denoising": config.queries // 2,
     }

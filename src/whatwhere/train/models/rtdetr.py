@@ -33,7 +33,7 @@ def _build(config: TrainConfig, names: tuple[str, ...]) -> QueryDetector:
     options = {
         "encoder_layers": 1,
         "hidden_expansion": 0.5,
-        "decoder_layers": 3,
+        "decoder_layers": config.decoder_layers,
         "decoder_n_levels": 3,
         "decoder_n_points": 4,
         "num_denoising": config.queries // 2,
