@@ -127,5 +127,14 @@ FAMILY = Family(
     title="Any timm network with a softmax over classes, or a sigmoid for each",
     tasks=frozenset({"classify", "multilabel"}),
     build=_build,
-    recipe={"batch": 64, "rate": 3e-3, "backbone_rate": 0.3, "colour": 0.3, "zoom": 1.6},
+    # On CIFAR-10 (9,000 pictures at 96 px) these rates with early layers that learn were at 0.88
+    # after 4 of 8 epochs; a rate of 3e-3 and 0.3 with frozen ones ended there after 8.
+    recipe={
+        "batch": 64,
+        "rate": 1e-3,
+        "backbone_rate": 0.5,
+        "freeze_stride": 0,
+        "colour": 0.3,
+        "zoom": 1.6,
+    },
 )
