@@ -73,11 +73,16 @@ def survivors(boxes: Tensor, iou: float, rounds: int = ROUNDS) -> Tensor:
 
 def _overlaps(boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Areas of intersection and of union of all pairs of boxes (N, K, 4), (N, K, K) each."""
-    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1)
-    a, b = boxes[:, :, None], boxes[:, None]
-    sides = torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
-    common = sides.clamp(min=0).prod(-1)
+    x1, y1, x2, y2 = boxes.unbind(-1)
+    areas = (x2 - x1) * (y2 - y1)
+    common = _shared(x1, x2) * _shared(y1, y2)
     return common, areas[:, :, None] + areas[:, None] - common
+
+
+def _shared(low: Tensor, high: Tensor) -> Tensor:
+    """Lengths of what all pairs of intervals (N, K) have in common, (N, K, K)."""
+    ends = torch.minimum(high[:, :, None], high[:, None])
+    return (ends - torch.maximum(low[:, :, None], low[:, None])).clamp(min=0)
 
 
 class BoxPredictor(nn.Module):
