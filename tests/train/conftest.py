@@ -36,6 +36,8 @@ CLASSIFIER = replace(
     pretrained=False,
     size=64,
     batch=4,
+    # A few steps from random weights should end with scores that are worth comparing.
+    rate=3e-3,
     epochs=4,
     precision="32-true",
 )

@@ -184,7 +184,7 @@ def test_torchvisions_weights() -> None:
 def test_folded_norms_start_folded(tmp_path: Path) -> None:
     """A network on frozen ImageNet weights, and a start from it without its settings."""
     config = quick_config("classify", backbone="tf_efficientnet_lite0", pretrained=True)
-    config = replace(config, height=64, width=64)
+    config = replace(config, height=64, width=64, freeze_stride=4)
     net = build(config, ("a", "b"))
     save_tensors(tmp_path / "mine.safetensors", net.state_dict(), {})
     again, _ = started(
