@@ -224,8 +224,9 @@ def kinds(model: str) -> tuple[Any, Any]:
     return hf.DFineConfig, hf.DFineForObjectDetection
 
 
+# An export takes ten seconds and more.
 @needs_extra
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["rtdetr", pytest.param("dfine", marks=pytest.mark.slow)])
 def test_a_checkpoint_answers_as_in_its_library(model: str, tmp_path: Path) -> None:
     """Same classes: the same boxes and scores, from pixels in 0..1; and an export that agrees."""
     theirs = save_checkpoint(model, tmp_path)

@@ -47,7 +47,7 @@ FAMILY = Family(
     tasks=frozenset({"detect"}),
     build=_build,
     recipe={
-        "batch": 16,
+        "batch": 8,
         "rate": 1e-3,
         "backbone_rate": 0.2,
         "weight_decay": 1e-4,
