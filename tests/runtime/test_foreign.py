@@ -181,6 +181,8 @@ def test_names_come_from_a_file_an_argument_or_coco(tmp_path: Path) -> None:
         load(path, names=NAMES[:2])
     with pytest.raises(ModelError, match=r"two classes .* the same name"):
         load(path, names=("a", "b", "a"))
+    with pytest.raises(ModelError, match=r"a class of .* has an empty name"):
+        load(path, names=("a", " ", "b"))
     (tmp_path / "shop.names").write_text("first\nsecond\n\nthird\n", encoding="utf-8")
     assert load(path).spec.names == read_spec(path).names == NAMES
     assert load(path, names=("a", "b", "c")).spec.names == ("a", "b", "c")
@@ -286,7 +288,9 @@ def test_what_is_not_known_is_refused(rows: NDArray[Any], changes: dict[str, Any
         load_file(theirs(rows, **changes), names=NAMES)
 
 
-@pytest.mark.parametrize("names", ["", "x", "{'a': 1}", "{1: 'a'}", "3", "[" * 2000])
+@pytest.mark.parametrize(
+    "names", ["", "x", "{'a': 1}", "{1: 'a'}", "{0: 'a', 'b': 'c'}", "{[]: 1}", "3", "[" * 2000]
+)
 def test_damaged_names_are_none(names: str) -> None:
     file = theirs(pixel_rows([0, 0, 0]), ULTRALYTICS | {"names": names}, transposed=True)
     with pytest.raises(ModelError, match="has no class names"):

@@ -329,6 +329,8 @@ def _names(
         )
     if len(set(names)) != len(names):
         raise ModelError(f"two classes of {where} have the same name: correct its names")
+    if not all(name.strip() for name in names):
+        raise ModelError(f"a class of {where} has an empty name: correct its names")
     return names
 
 
@@ -336,10 +338,10 @@ def _own_names(metadata: Mapping[str, str]) -> tuple[str, ...] | None:
     """The class names in a file's metadata: a Python dict or list of text."""
     try:
         value = ast.literal_eval(metadata.get("names", ""))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
     if isinstance(value, dict):
-        if sorted(value) != list(range(len(value))):
+        if set(value) != set(range(len(value))):
             return None
         value = [value[key] for key in range(len(value))]
     return tuple(str(name) for name in value) if isinstance(value, list | tuple) and value else None
@@ -354,7 +356,7 @@ def _size(port: Port, metadata: Mapping[str, str]) -> tuple[int, int] | None:
         try:
             value = ast.literal_eval(metadata.get("imgsz", ""))
             height, width = (int(side) for side in value)
-        except (ValueError, SyntaxError, TypeError):
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
             return None
     return (height, width) if min(height, width) >= 1 else None
 

@@ -200,17 +200,18 @@ def _entry(data: Buffer) -> tuple[str, str]:
 def _ports_of_graph(graph: Buffer) -> tuple[list[Port], list[Port]]:
     """Inputs and outputs; files of old versions list their weights as inputs, too."""
     found: dict[int, list[Port]] = {_GRAPH_INPUT: [], _GRAPH_OUTPUT: []}
-    weights: set[str] = set()
     for number, value in fields(graph):
-        if isinstance(value, int):
-            continue
-        if number in found:
+        if number in found and not isinstance(value, int):
             found[number].append(_port(value))
-        elif number == _GRAPH_INITIALIZER:
-            names = (text for inner, text in fields(value) if inner == _TENSOR_NAME)
-            weights |= {bytes(text).decode() for text in names if not isinstance(text, int)}
-    inputs = [port for port in found[_GRAPH_INPUT] if port.name not in weights]
-    return inputs, found[_GRAPH_OUTPUT]
+    inputs, outputs = found[_GRAPH_INPUT], found[_GRAPH_OUTPUT]
+    if len(inputs) > 1:
+        weights = {
+            bytes(name).decode()
+            for tensor in _inner(graph, _GRAPH_INITIALIZER)
+            for name in _inner(tensor, _TENSOR_NAME)
+        }
+        inputs = [port for port in inputs if port.name not in weights]
+    return inputs, outputs
 
 
 def _port(value: Buffer) -> Port:
