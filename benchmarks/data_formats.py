@@ -1,6 +1,6 @@
 """Reading, converting and checking a COCO file of the size of train2017, beside other libraries.
 
-The file is generated (`large_coco.py`): 118,287 pictures, 860,001 boxes with outlines, 450 MB.
+The file is generated (`_large_coco.py`): 118,287 pictures, 860,001 boxes with outlines, 450 MB.
 Each measurement is a process of its own; the clock starts when the library is imported and
 stops when its answer is there, and memory is the peak of the whole process. Up to three
 repeats, fewer of what takes long; the median counts. Peers are optional:
@@ -254,7 +254,7 @@ def prepare(folder: Path, images: int, boxes: int) -> None:
 
 
 def _prepare(folder: Path, images: int, boxes: int) -> None:
-    from large_coco import write_large_coco
+    from _large_coco import write_large_coco
 
     (folder / "annotations").mkdir(parents=True, exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)

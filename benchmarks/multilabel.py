@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--set", action="append", default=[], help="a setting of ours")
     parser.add_argument("--photos", action="store_true", help="train on partly labelled ones too")
-    parser.add_argument("--quick", action="store_true", help="one epoch, one seed")
+    parser.add_argument("--quick", action="store_true", help="one epoch, one seed, 128 pixels")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     missing = [name for name in SETS if not (arguments.data / name).exists()]
@@ -162,7 +162,7 @@ def main() -> None:
         print(f"skipped: {arguments.data} has no {', '.join(missing)}", file=sys.stderr)
         return
     if arguments.quick:
-        arguments.epochs, arguments.seeds = 1, 1
+        arguments.epochs, arguments.seeds, arguments.size = 1, 1, 128
     settings = dict(pair.split("=", 1) for pair in arguments.set)
     length = {"epochs": arguments.epochs} if arguments.epochs else {"budget": arguments.budget}
     options = {**length, "size": arguments.size, "settings": settings}

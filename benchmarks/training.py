@@ -16,17 +16,14 @@ A name of ours is a model (`--model`) with a budget of its own, if one stands be
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _common import options, ours, place, run
 
 import whatwhere as ww
 from whatwhere.metrics import score
@@ -39,42 +36,12 @@ OTHERS = ("ultralytics", "libreyolo")
 USUAL = ("yolo-s", *(f"torchvision-{kind}" for kind in TORCHVISION))
 
 
-def run(command: list[str], log: Path, **environment: str) -> None:
-    """A command with its output in a file; its last lines are shown if it fails."""
-    with log.open("w") as file:
-        done = subprocess.run(
-            command,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            cwd=log.parent,
-            env=os.environ | environment,
-            check=False,
-        )
-    if done.returncode:
-        print(log.read_text()[-3000:], file=sys.stderr)
-        raise SystemExit(f"{command[0]} {command[1]} failed")
-
-
-def ours(model: str, data: Path, budget: str, folder: Path, settings: list[str]) -> dict[str, Any]:
-    """The command line, as a user gives it."""
-    target = folder / "run"
-    command = [sys.executable, "-m", "whatwhere.cli", "train", str(data.resolve())]
-    command += ["--model", model, "--budget", budget, "--out", str(target)]
-    for pair in settings:
-        command += ["--set", pair]
-    began = time.monotonic()
-    run(command, folder / "log.txt")
-    seconds = time.monotonic() - began
-    rows = (target / "metrics.csv").read_text().splitlines()
-    predictor = ww.load(target)
-    dataset = ww.read(data)
-    result = ww.evaluate(predictor, dataset, split="test")
-    return {
-        "version": ww.__version__,
-        "seconds": seconds,
-        "about": f"{len(rows) - 1} epochs",
-        "numbers": {**result.metrics, "per_class": result.per_class},
-    }
+def contestant(
+    model: str, data: Path, budget: str, folder: Path, settings: list[str]
+) -> dict[str, Any]:
+    """One of our models, with its numbers."""
+    made, result = ours(data, budget, folder, settings, model)
+    return made | {"numbers": {**result.metrics, "per_class": result.per_class}}
 
 
 def peer(who: str, data: Path, budget: float, folder: Path, python: str) -> dict[str, Any]:
@@ -89,11 +56,7 @@ def peer(who: str, data: Path, budget: float, folder: Path, python: str) -> dict
         script = [sys.executable, str((HERE / "_peer_torchvision.py").resolve())]
         script += [who.removeprefix("torchvision-"), str(data.resolve())]
     # Ultralytics keeps settings in a folder of its own; a fresh one disturbs nobody.
-    run(
-        [*script, str(out), "--budget", str(budget)],
-        folder / "log.txt",
-        YOLO_CONFIG_DIR=str(folder),
-    )
+    run([*script, str(out), "--budget", str(budget)], folder, YOLO_CONFIG_DIR=str(folder))
     answer: dict[str, Any] = json.loads(out.read_text())
     test = dataset.split_named("test")
     answer["numbers"] = score("detect", test, as_predictions(test, answer["predictions"]))
@@ -121,36 +84,28 @@ def as_predictions(test: ww.Dataset, rows: list[dict[str, Any]]) -> list[Predict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", nargs="?", type=Path, default=Path("../shared/data/bccd"))
-    parser.add_argument("--budget", default="10m")
-    parser.add_argument("--who", default=",".join(USUAL), help="separated by commas")
-    parser.add_argument("--set", action="append", default=[], help="a setting of ours")
-    parser.add_argument("--peer-python", default="", help="a Python with ultralytics, libreyolo")
-    parser.add_argument("--keep", type=Path, help="folder for runs and logs")
-    parser.add_argument("--quick", action="store_true", help="one minute, ours and one peer")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.budget, arguments.who = "60s", "yolo-s,torchvision-fcos"
-    if not arguments.data.exists():
-        print(f"skipped: {arguments.data} is not here", file=sys.stderr)
-        return
+    arguments = options(
+        __doc__.splitlines()[0],
+        data="bccd",
+        budget="10m",
+        who=USUAL,
+        quick=("yolo-s", "torchvision-fcos"),
+        peers="ultralytics, libreyolo",
+    )
     results = []
     with tempfile.TemporaryDirectory() as temporary:
         for name in arguments.who.split(","):
             who, _, own = name.partition(":")
             budget = own or arguments.budget
-            folder = (arguments.keep or Path(temporary)).resolve() / name.replace(":", "-")
-            folder.mkdir(parents=True)
             if who in OTHERS and not arguments.peer_python:
                 print(f"skipped: {who} needs --peer-python", file=sys.stderr)
                 continue
+            folder = place(arguments.keep or temporary, name.replace(":", "-"))
             if who in OTHERS or who.startswith("torchvision-"):
                 python = arguments.peer_python
                 made = peer(who, arguments.data, parse_budget(budget), folder, python)
             else:
-                made = ours(who, arguments.data, budget, folder, arguments.set)
+                made = contestant(who, arguments.data, budget, folder, arguments.set)
                 who = f"whatwhere {who}"
             results.append((who, budget, made))
             numbers = made["numbers"]

@@ -13,16 +13,14 @@ needs a Python that has it: `--peer-python`. The data must be class folders in `
 
 from __future__ import annotations
 
-import argparse
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _common import options, ours, place, run
 from safetensors.torch import save_file
 
 import whatwhere as ww
@@ -35,37 +33,6 @@ from whatwhere.types import Prediction
 
 HERE = Path(__file__).parent
 PEERS = ("timm-script", "timm-tuned", "fastai")
-
-
-def run(command: list[str], log: Path) -> None:
-    """A command with its output in a file; its last lines are shown if it fails."""
-    with log.open("w") as file:
-        done = subprocess.run(
-            command, stdout=file, stderr=subprocess.STDOUT, cwd=log.parent, check=False
-        )
-    if done.returncode:
-        print(log.read_text()[-3000:], file=sys.stderr)
-        raise SystemExit(f"{command[0]} {command[1]} failed")
-
-
-def ours(data: Path, budget: str, folder: Path, settings: list[str]) -> dict[str, Any]:
-    """The command line, as a user gives it."""
-    target = folder / "run"
-    command = [sys.executable, "-m", "whatwhere.cli", "train", str(data.resolve())]
-    command += ["--budget", budget, "--out", str(target)]
-    for pair in settings:
-        command += ["--set", pair]
-    began = time.monotonic()
-    run(command, folder / "log.txt")
-    seconds = time.monotonic() - began
-    rows = (target / "metrics.csv").read_text().splitlines()
-    result = ww.evaluate(ww.load(target), ww.read(data), split="test")
-    return {
-        "version": ww.__version__,
-        "seconds": seconds,
-        "about": f"{len(rows) - 1} epochs",
-        "accuracy": result["accuracy"],
-    }
 
 
 def lay_out(data: ww.Dataset, config: TrainConfig, folder: Path) -> None:
@@ -92,7 +59,7 @@ def peer(
     command += [str((HERE / f"_peer_{family}.py").resolve())]
     command += [str(folder / "data"), str(weights), str(out), "--budget", str(budget)]
     command += ["--backbone", config.backbone, "--size", str(config.height)]
-    run(command + (["--recipe", kind] if kind else []), folder / "log.txt")
+    run(command + (["--recipe", kind] if kind else []), folder)
     answer: dict[str, Any] = json.loads(out.read_text())
     test = data.split_named("test")
     predictions = []
@@ -114,23 +81,14 @@ def peer(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "data", nargs="?", type=Path, default=Path("../shared/data/cifar10_folders")
+    arguments = options(
+        __doc__.splitlines()[0],
+        data="cifar10_folders",
+        budget="15m",
+        who=("whatwhere", "timm-script", "timm-tuned"),
+        quick=("whatwhere", "timm-tuned"),
+        peers="fastai and timm",
     )
-    parser.add_argument("--budget", default="15m")
-    parser.add_argument("--who", default="whatwhere,timm-script,timm-tuned")
-    parser.add_argument("--set", action="append", default=[], help="a setting of ours")
-    parser.add_argument("--peer-python", default="", help="a Python with fastai and timm")
-    parser.add_argument("--keep", type=Path, help="folder for runs and logs")
-    parser.add_argument("--quick", action="store_true", help="one minute, ours and one peer")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.quick:
-        arguments.budget, arguments.who = "60s", "whatwhere,timm-tuned"
-    if not arguments.data.exists():
-        print(f"skipped: {arguments.data} is not here", file=sys.stderr)
-        return
     data = ww.read(arguments.data)
     config = recipe("classify").with_settings(
         dict(pair.split("=", 1) for pair in arguments.set if "=" in pair)
@@ -144,14 +102,13 @@ def main() -> None:
             if who == "fastai" and not arguments.peer_python:
                 print("skipped: fastai needs --peer-python", file=sys.stderr)
                 continue
-            folder = (arguments.keep or Path(temporary)).resolve() / who
-            folder.mkdir(parents=True)
+            folder = place(arguments.keep or temporary, who)
             if who == "whatwhere":
-                made = ours(arguments.data, arguments.budget, folder, arguments.set)
+                made, result = ours(arguments.data, arguments.budget, folder, arguments.set)
+                made["accuracy"] = result["accuracy"]
             else:
-                # Not resolved: a link to Python is what makes an environment its own.
-                python = str(Path(arguments.peer_python).absolute())
-                made = peer(who, data, config, parse_budget(arguments.budget), folder, python)
+                seconds = parse_budget(arguments.budget)
+                made = peer(who, data, config, seconds, folder, arguments.peer_python)
             results.append((who, made))
             print(
                 f"{who:12} accuracy {made['accuracy']:.4f}  ({made['seconds']:.0f} s,"

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _common import needs, place, run
 from lightning_fabric import Fabric
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -113,14 +112,7 @@ def ultralytics(data: Path, epochs: int, folder: Path, python: str) -> dict[str,
     command = [python, str((HERE / "_peer_ultralytics.py").resolve())]
     command += [str(folder / "yolo" / "data.yaml"), str(folder / "yolo" / "images" / "test")]
     command += [str(out), "--budget", "1", "--epochs", str(epochs), "--size", str(SIDE)]
-    subprocess.run(
-        command,
-        check=True,
-        cwd=folder,
-        env=os.environ | {"YOLO_CONFIG_DIR": str(folder)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    run(command, folder, YOLO_CONFIG_DIR=str(folder))
     answer = json.loads(out.read_text())
     pictures = len(dataset.split_named("train"))
     seconds = statistics.median(answer["epoch_seconds"])
@@ -139,30 +131,26 @@ def main() -> None:
     parser.add_argument("--peer-python", default="", help="a Python that has ultralytics")
     parser.add_argument("--quick", action="store_true", help="two epochs")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     epochs = 2 if arguments.quick else arguments.epochs
-    if not arguments.data.exists():
-        print(f"skipped: {arguments.data} is not here", file=sys.stderr)
+    needs(arguments.data)
+    if arguments.worker:
+        made = ours(arguments.models, arguments.data, epochs, arguments.worker.parent)
+        arguments.worker.write_text(json.dumps(made))
         return
     rows: list[tuple[str, str, dict[str, Any]]] = []
     with tempfile.TemporaryDirectory() as temporary:
         for model in arguments.models.split(","):
             # A process each, since the clock wraps methods for good.
-            folder = Path(temporary) / model
-            folder.mkdir()
+            folder = place(temporary, model)
             out = folder / "ours.json"
-            code = (
-                "import json, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-                "from training_speed import ours;"
-                "made = ours(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), Path(sys.argv[5]));"
-                "Path(sys.argv[6]).write_text(json.dumps(made))"
-            )
-            values = [str(HERE), model, str(arguments.data), str(epochs), str(folder), str(out)]
-            subprocess.run([sys.executable, "-c", code, *values], check=True)
+            command = [sys.executable, str(Path(__file__).resolve()), str(arguments.data.resolve())]
+            command += ["--models", model, "--epochs", str(epochs), "--worker", str(out)]
+            run(command, folder)
             rows.append((f"whatwhere {model}", ww.__version__, json.loads(out.read_text())))
         if arguments.peer_python:
-            folder = Path(temporary) / "peer"
-            folder.mkdir()
+            folder = place(temporary, "peer")
             made = ultralytics(arguments.data, epochs, folder, arguments.peer_python)
             rows.append(("ultralytics yolov8n", made["version"], made))
         else:

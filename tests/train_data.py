@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
+from torch import Tensor
 
+import whatwhere.train.run as run_module
 from whatwhere.data import Dataset
 from whatwhere.images import write_image
+from whatwhere.train.batch import Batch
 from whatwhere.train.config import TrainConfig
+from whatwhere.train.models import Network
 from whatwhere.train.recipes import recipe
 from whatwhere.types import Task
+
+Loss = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (40, 60, 220)}
 NAMES = tuple(COLOURS)
@@ -100,6 +108,34 @@ class Notes:
         self.done.append((done, total))
 
 
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+class Dying(Notes):
+    """Ends the process after a step."""
+
+    def __init__(self, moment: int) -> None:
+        super().__init__()
+        self.moment = moment
+
+    def steps(self, done: int, total: int, about: str) -> None:
+        if done == self.moment:
+            raise KilledError
+
+
+def change_loss(monkeypatch: pytest.MonkeyPatch, change: Callable[[Loss], Loss]) -> None:
+    """Give each network of a run another loss, made from its own."""
+    make = run_module.build
+
+    def changed(*arguments: Any, **options: Any) -> Network:
+        net = make(*arguments, **options)
+        monkeypatch.setattr(net, "loss", change(net.loss))
+        return net
+
+    monkeypatch.setattr(run_module, "build", changed)
+
+
 def labelled(
     paths: list[str], classes: list[int], splits: list[str | None] | None = None
 ) -> Dataset:
@@ -109,6 +145,20 @@ def labelled(
         images["split"] = splits
     labels = {"image": list(range(len(classes))), "class_id": classes}
     return Dataset(images, labels, NAMES, task="classify")
+
+
+def partly_labelled(folder: Path) -> Dataset:
+    """Picture 0 shows red twice and blue; 1 nothing; 2 an ignored green; 3 is partly labelled."""
+    paths = boxes_set(folder, 4, splits=False).paths
+    labels = {
+        "image": [0, 0, 0, 2, 3],
+        "class_id": [0, 0, 2, 1, 1],
+        "ignore": [False, False, False, True, False],
+    }
+    labelled = [None, None, None, ["red", "green"]]
+    data = Dataset({"path": paths, "labelled": labelled}, labels, NAMES, task="multilabel")
+    assert data.task == "multilabel"
+    return data
 
 
 def same_runs(one: Path, two: Path) -> bool:
@@ -137,3 +187,16 @@ def quick_config(task: Task, **changes: Any) -> TrainConfig:
         "previews": 0,
     }
     return replace(recipe(task), **(plain | changes))
+
+
+def detector_config(**changes: Any) -> TrainConfig:
+    return replace(recipe("detect"), **{"batch": 4, **changes})  # type: ignore[arg-type]
+
+
+def classifier_config(**changes: Any) -> TrainConfig:
+    return replace(recipe("classify"), **{"batch": 4, **changes})  # type: ignore[arg-type]
+
+
+def plain_config(**changes: Any) -> TrainConfig:
+    """No augmentation: a sample is the picture."""
+    return detector_config(mosaic=0.0, flip=0.0, zoom=1.0, colour=0.0, **changes)

@@ -33,6 +33,14 @@ CASES: dict[str, tuple[str, TrainConfig]] = {
         "shelves",
         replace(recipe("detect"), **_PLAIN | {"width_head": 16, "accumulate": 2, "batch": 2}),
     ),
+    # Its second passes have no picture with boxes.
+    "joint": (
+        "shelves",
+        replace(
+            recipe("detect", "joint"),
+            **_PLAIN | {"width_head": 16, "accumulate": 2, "batch": 2, "label_data": "animals"},
+        ),
+    ),
     # A body that stands still for half of the steps.
     "classifier": (
         "animals",
@@ -58,6 +66,8 @@ def main(workshop: Path, folder: Path, names: list[str]) -> None:
     run_module.finish = lambda net, spec, state, *rest, **options: state  # type: ignore[assignment]
     for name in names:
         data, config = CASES[name]
+        if config.label_data:
+            config = replace(config, label_data=str(workshop / config.label_data))
         try:
             state = train_model(workshop / data, config, folder / name)
             said = f"{name}: {state.epoch} epochs"  # type: ignore[attr-defined]

@@ -47,8 +47,11 @@ def test_a_folder_of_classes(run: Run, tmp_path: Path) -> None:
 
 def test_json(run: Run, shelves: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    outcome = run("train", shelves, "--out", out, "--json", "--seed", 3, *DETECT)
+    unused = ("--set", "queries=9", "--set", "dropout=0.1")
+    outcome = run("train", shelves, "--out", out, "--json", "--seed", 3, *DETECT, *unused)
     assert outcome.status == 0, outcome.err
+    said = "yolo-s does not use dropout, queries: leave out what has no effect"
+    assert said in outcome.err.splitlines()
     (row,) = outcome.rows
     assert row["run"] == str(out)
     assert row["model"] == str(out / "model.onnx")

@@ -171,6 +171,17 @@ def test_a_machine_that_becomes_slow_late(clock: Clock) -> None:
     assert state.plan.step == state.plan.total < 990
 
 
+def test_validations_of_uneven_length_do_not_add_up() -> None:
+    pace = Pace(1000.0, 0.0, check=2.0, finale=10.0)
+    for _ in range(50):
+        for seconds in (3.0, 2.0):
+            pace.validated(seconds)
+    # The first one's second comes once more when the model file is scored.
+    assert pace.finale == 12.0
+    pace.validated(5.0)
+    assert pace.finale == 14.0
+
+
 def test_a_run_on_time_is_left_alone(clock: Clock) -> None:
     pace = Pace(100.0, clock.now)
     state = State(Plan(10, 20))

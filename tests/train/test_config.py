@@ -23,6 +23,14 @@ def test_config_json_and_back(task: Task) -> None:
     assert TrainConfig.from_dict(json.loads(text)) == config
 
 
+def test_a_model_file_names_no_folders() -> None:
+    config = replace(recipe("detect"), cache_folder="/home/me/cache", start="runs/detect-1")
+    kept = config.portable()
+    assert (kept["cache_folder"], kept["start"]) == ("cache", "detect-1")
+    assert replace(config, start="hf:owner/name").portable()["start"] == "hf:owner/name"
+    assert config.portable().keys() == config.to_dict().keys()
+
+
 # One changed value for each setting; a new setting must be put here.
 TEXTS: dict[str, tuple[str, Any]] = {
     "task": ("multilabel", "multilabel"),

@@ -28,7 +28,7 @@ from whatwhere.train.export import (
 from whatwhere.train.models import families, find_model, model_names
 from whatwhere.train.network import Step, architecture, build, family_of, parameter_groups
 from whatwhere.train.processes import make_fabric
-from whatwhere.train.recipes import recipe
+from whatwhere.train.recipes import recipe, unused_settings
 from whatwhere.train.run import make_spec
 from whatwhere.train.samples import Samples
 from whatwhere.types import TASKS, Task
@@ -102,6 +102,32 @@ def test_names() -> None:
         assert {key: getattr(config, key) for key in settings} == dict(settings)
         assert family_of(config) is family
         assert architecture(config) == f"{name}:{config.backbone}"
+
+
+@pytest.mark.parametrize(("model", "task"), MODELS)
+def test_settings_that_it_uses(model: str, task: Task) -> None:
+    """What a family says of them is what building its network reads."""
+    read = set()
+
+    class Asked(TrainConfig):
+        def __getattribute__(self, name: str) -> Any:
+            read.add(name)
+            return super().__getattribute__(name)
+
+    family = find_model(model)[0]
+    values = small(model, task).to_dict() | {"label_names": NAMES}
+    config = Asked(**values)
+    read.clear()  # of its own checks
+    family.build(config, NAMES)
+    special = {name for other in families().values() for name in other.settings}
+    assert read & special <= family.settings
+    # Samples and data read the others, and only one class a picture is smoothed.
+    elsewhere = {"mosaic", "cutmix", "label_data", "label_share", "smoothing"}
+    assert family.settings <= read | elsewhere
+    other = "yolo" if task != "detect" else "classifier"
+    foreign = sorted(find_model(other)[0].settings - family.settings)
+    assert foreign
+    assert unused_settings(model, [*foreign, "rate", *family.settings]) == foreign
 
 
 @pytest.mark.parametrize(("model", "task"), MODELS)

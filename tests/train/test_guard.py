@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 
 import whatwhere.train.run as run_module
-from train_data import Notes, quick_config, same_runs
+from train_data import Dying, KilledError, quick_config, same_runs
 from whatwhere.errors import TrainError
 from whatwhere.train.batch import Batch
 from whatwhere.train.checkpoint import load_tensors
@@ -75,14 +75,6 @@ def test_the_loss_scale_is_part_of_a_checkpoint(
         fabric.launch()
         return fabric
 
-    class StopError(Exception):
-        pass
-
-    class Dying(Notes):
-        def steps(self, done: int, total: int, about: str) -> None:
-            if done == 4:
-                raise StopError
-
     monkeypatch.setattr(run_module, "make_fabric", half)
     # The scale is far too large at first, so the first steps are left out.
     monkeypatch.setattr(
@@ -92,8 +84,8 @@ def test_the_loss_scale_is_part_of_a_checkpoint(
     config = replace(classifier_config, epochs=2, size=32, previews=0)
     fit(workshop / "animals", config, tmp_path / "whole")
     assert any(norm == float("inf") or norm != norm for norm in seen[:4])
-    with pytest.raises(StopError):
-        fit(workshop / "animals", config, tmp_path / "cut", listener=Dying())
+    with pytest.raises(KilledError):
+        fit(workshop / "animals", config, tmp_path / "cut", listener=Dying(4))
     scale = load_tensors(tmp_path / "cut" / CHECKPOINT)[1]["precision"]["scale"]
     assert scale < 2.0**40
     resume_run(tmp_path / "cut")

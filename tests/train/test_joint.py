@@ -12,7 +12,17 @@ import pytest
 import torch
 
 from factories import spec_of, write_model
-from train_data import NAMES, Notes, boxes_set, classes_folder, metric_rows, quick_config, same_runs
+from train_data import (
+    NAMES,
+    Dying,
+    KilledError,
+    Notes,
+    boxes_set,
+    classes_folder,
+    metric_rows,
+    quick_config,
+    same_runs,
+)
 from whatwhere.data import Dataset, read
 from whatwhere.errors import TrainError, UsageError
 from whatwhere.evaluation import evaluate
@@ -155,6 +165,18 @@ def test_each_step_has_both_kinds_in_a_fixed_share(boxes: Dataset, scenes: Path)
         assert len(one.rows) == len(other.rows) == 4
 
 
+def test_a_step_has_both_kinds_in_each_process_and_labels_of_whole_pictures_need_no_tiles(
+    boxes: Dataset, scenes: Path
+) -> None:
+    made = heads(joint(label_data=str(scenes), batch=0, tile=64), boxes)
+    samples = made.labels.samples(made.training, SIZE, made.config)
+    for ranks, pictures in ((1, 1), (2, 2), (2, 4)):
+        for rank in range(ranks):
+            (batch,) = samples.epoch(0, 1, False, pictures=pictures, rank=rank, ranks=ranks)
+            assert batch.classes is not None
+            assert (batch.classes == NO_CLASS).tolist() == [True, False]
+
+
 def test_a_picture_teaches_only_its_own_head(boxes: Dataset, scenes: Path) -> None:
     made = heads(joint(label_data=str(scenes), batch=8), boxes)
     config = replace(made.config, height=64, width=64)
@@ -268,17 +290,9 @@ def test_a_run_on_boxes_alone(boxes: Dataset, tmp_path: Path, fit: Callable[...,
 def test_a_stopped_run_ends_the_same(
     boxes: Dataset, scenes: Path, tmp_path: Path, fit: Callable[..., Any]
 ) -> None:
-    class DyingError(Exception):
-        pass
-
-    class Dying(Notes):
-        def steps(self, done: int, total: int, about: str) -> None:
-            if done == 3:
-                raise DyingError
-
     config = joint(label_data=str(scenes), epochs=2)
     fit(boxes, config, tmp_path / "whole")
-    with pytest.raises(DyingError):
-        fit(boxes, config, tmp_path / "cut", listener=Dying())
+    with pytest.raises(KilledError):
+        fit(boxes, config, tmp_path / "cut", listener=Dying(3))
     resume_run(tmp_path / "cut", data=boxes)
     assert same_runs(tmp_path / "whole", tmp_path / "cut")

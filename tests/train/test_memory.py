@@ -17,6 +17,7 @@ from whatwhere.train.loop import State
 from whatwhere.train.memory import (
     available_memory,
     cpu_most,
+    fewer_at_once,
     gpu_most,
     is_out_of_memory,
     largest_batch,
@@ -82,6 +83,17 @@ def test_halves() -> None:
     for batch, processes in ((1, 1), (2, 2)):
         with pytest.raises(TrainError, match="not even one picture"):
             smaller(batch, processes)
+
+
+def test_fewer_pictures_at_once() -> None:
+    full = torch.OutOfMemoryError("CUDA out of memory")
+    assert fewer_at_once(full, 9, 2, 1)[:2] == (3, 6)
+    with pytest.raises(TrainError, match=r"4 pictures at once .* --batch 4 --set accumulate=6"):
+        fewer_at_once(full, 8, 3, 2)
+    with pytest.raises(TrainError, match=r"3 pictures at once .* --batch 2 --set accumulate=3"):
+        fewer_at_once(full, 6, 1, 2)
+    with pytest.raises(RuntimeError, match="shapes"):
+        fewer_at_once(RuntimeError("shapes"), 8, 1, 1)
 
 
 def test_what_a_cpu_can_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,6 +84,10 @@ def test_a_batch_that_cannot_be_shared_out(shared_runs: Path) -> None:
     assert not (shared_runs / "odd").exists()
 
 
+def test_a_pass_without_boxes_keeps_nobody_waiting(shared_runs: Path) -> None:
+    assert "joint: 2 epochs" in (shared_runs / "said.txt").read_text("utf-8")
+
+
 def test_the_command_under_torchrun(workshop: Path, tmp_path: Path) -> None:
     _, config = CASES["detector"]
     names = ("backbone", "pretrained", "size", "width_head", "epochs", "batch", "precision")

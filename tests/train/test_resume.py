@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import whatwhere.train.run as run_module
-from train_data import Notes, metric_rows, same_runs
+from train_data import Dying, KilledError, metric_rows, same_runs
 from whatwhere.errors import TrainError
 from whatwhere.train.checkpoint import load_tensors
 from whatwhere.train.config import TrainConfig
@@ -24,10 +24,6 @@ from whatwhere.train.loop import CHECKPOINT, State
 from whatwhere.train.run import Run, resume_run
 
 Fit = Callable[..., State]
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
 
 
 @pytest.mark.parametrize("moment", [1, 4, 6, 11])
@@ -39,14 +35,9 @@ def test_a_run_that_died_at_any_step_ends_the_same(
     tmp_path: Path,
     fit: Fit,
 ) -> None:
-    class Dying(Notes):
-        def steps(self, done: int, total: int, about: str) -> None:
-            if done == moment:
-                raise KilledError
-
     folder = tmp_path / "run"
     with pytest.raises(KilledError):
-        fit(workshop / "animals", classifier_config, folder, listener=Dying())
+        fit(workshop / "animals", classifier_config, folder, listener=Dying(moment))
     if moment < 3:
         with pytest.raises(TrainError, match="no run to resume"):
             resume_run(folder)
@@ -71,14 +62,9 @@ def test_the_default_network_resumes_exactly_in_bfloat16(
         mosaic=1.0,
     )
 
-    class Dying(Notes):
-        def steps(self, done: int, total: int, about: str) -> None:
-            if done == 5:
-                raise KilledError
-
     fit(workshop / "shelves", config, tmp_path / "whole")
     with pytest.raises(KilledError):
-        fit(workshop / "shelves", config, tmp_path / "cut", listener=Dying())
+        fit(workshop / "shelves", config, tmp_path / "cut", listener=Dying(5))
     resume_run(tmp_path / "cut")
     assert same_runs(tmp_path / "whole", tmp_path / "cut")
 

@@ -10,31 +10,26 @@ import polars as pl
 import pytest
 import torch
 
-from train_data import NAMES, boxes_set, classes_folder, quick_config
+from train_data import (
+    NAMES,
+    boxes_set,
+    classes_folder,
+    classifier_config,
+    detector_config,
+    partly_labelled,
+    plain_config,
+    quick_config,
+)
 from whatwhere.data import Dataset, read
 from whatwhere.data.tables import BOX
 from whatwhere.errors import TrainError
 from whatwhere.images import read_image
 from whatwhere.train.batch import NO_CLASS, Batch
-from whatwhere.train.config import TrainConfig
 from whatwhere.train.picture_cache import Pictures, WorkingSize
 from whatwhere.train.recipes import recipe
 from whatwhere.train.samples import Samples
 
 SIZE = (64, 96)
-
-
-def detector(**changes: object) -> TrainConfig:
-    return replace(recipe("detect"), **{"batch": 4, **changes})  # type: ignore[arg-type]
-
-
-def classifier(**changes: object) -> TrainConfig:
-    return replace(recipe("classify"), **{"batch": 4, **changes})  # type: ignore[arg-type]
-
-
-def plain(**changes: object) -> TrainConfig:
-    """No augmentation: a sample is the picture."""
-    return detector(mosaic=0.0, flip=0.0, zoom=1.0, colour=0.0, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +60,7 @@ def test_batches_do_not_depend_on_workers_or_cache(
     task: str, boxes: Dataset, classes: Dataset
 ) -> None:
     data = boxes if task == "detect" else classes
-    config = detector() if task == "detect" else classifier()
+    config = detector_config() if task == "detect" else classifier_config()
     runs = []
     for workers, cache in ((1, 64), (3, 64), (2, 0)):
         samples = Samples(data, SIZE, replace(config, workers=workers, cache=cache))
@@ -76,16 +71,16 @@ def test_batches_do_not_depend_on_workers_or_cache(
 
 
 def test_epochs_and_seeds_differ(boxes: Dataset) -> None:
-    samples = Samples(boxes, SIZE, detector())
+    samples = Samples(boxes, SIZE, detector_config())
     first = next(iter(samples.epoch(0, 1, True)))
     assert equal(first, next(iter(samples.epoch(0, 1, True))))
     assert not equal(first, next(iter(samples.epoch(1, 1, True))))
-    other = Samples(boxes, SIZE, detector(seed=1))
+    other = Samples(boxes, SIZE, detector_config(seed=1))
     assert not equal(first, next(iter(other.epoch(0, 1, True))))
 
 
 def test_an_epoch_shows_every_picture_once(boxes: Dataset) -> None:
-    samples = Samples(boxes, SIZE, detector())
+    samples = Samples(boxes, SIZE, detector_config())
     order = samples.order(0)
     assert sorted(order) == list(range(len(boxes)))
     assert list(order) != list(samples.order(1))
@@ -93,13 +88,13 @@ def test_an_epoch_shows_every_picture_once(boxes: Dataset) -> None:
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 20])
 def test_the_number_of_batches_is_the_number_of_steps(steps: int, classes: Dataset) -> None:
-    samples = Samples(classes, (32, 32), classifier(batch=5, workers=3))
+    samples = Samples(classes, (32, 32), classifier_config(batch=5, workers=3))
     batches = list(samples.epoch(0, steps, False))
     assert [len(batch.images) for batch in batches] == [5] * steps
 
 
 def test_without_augmentation_the_sample_is_the_picture(boxes: Dataset) -> None:
-    samples = Samples(boxes, SIZE, plain())
+    samples = Samples(boxes, SIZE, plain_config())
     batch = samples.batch(np.array([3, 1]), 0, 0, False)
     assert batch.images.dtype == torch.uint8
     assert batch.images.shape == (2, *SIZE, 3)
@@ -116,7 +111,7 @@ def test_without_augmentation_the_sample_is_the_picture(boxes: Dataset) -> None:
 
 
 def test_boxes_are_scaled_with_a_shrunk_picture(boxes: Dataset) -> None:
-    samples = Samples(boxes, (32, 48), plain())
+    samples = Samples(boxes, (32, 48), plain_config())
     assert samples.pictures[1][0].shape == (32, 48, 3)
     assert samples.pictures[1][1] == SIZE
     batch = samples.batch(np.array([1]), 0, 0, False)
@@ -127,14 +122,14 @@ def test_boxes_are_scaled_with_a_shrunk_picture(boxes: Dataset) -> None:
 
 
 def test_a_batch_of_pictures_without_objects(boxes: Dataset) -> None:
-    batch = Samples(boxes, SIZE, plain()).batch(np.array([0, 0]), 0, 0, False)
+    batch = Samples(boxes, SIZE, plain_config()).batch(np.array([0, 0]), 0, 0, False)
     assert batch.boxes is not None
     assert batch.boxes.boxes.shape == (2, 0, 4)
     assert batch.boxes.valid.shape == (2, 0)
 
 
 def test_classify_targets(classes: Dataset) -> None:
-    samples = Samples(classes, (32, 32), classifier())
+    samples = Samples(classes, (32, 32), classifier_config())
     rows = samples.order(0)
     batch = samples.batch(rows, 0, 0, False)
     assert batch.classes is not None
@@ -148,29 +143,15 @@ def test_pictures_without_a_class_teach_nothing(tmp_path: Path) -> None:
     paths = boxes_set(tmp_path, 3, splits=False).paths
     labels = {"image": [0, 1], "class_id": [2, 1], "ignore": [False, True]}
     data = Dataset({"path": paths}, labels, NAMES, task="classify")
-    config = classifier()
+    config = classifier_config()
     batch = Samples(data, (32, 32), config).batch(np.arange(3), 0, 0, False)
     assert batch.classes is not None
     assert batch.classes.tolist() == [2, NO_CLASS, NO_CLASS]
 
 
-def _multilabel(folder: Path) -> Dataset:
-    """Picture 0 shows red twice and blue; 1 nothing; 2 an ignored green; 3 is partly labelled."""
-    paths = boxes_set(folder, 4, splits=False).paths
-    labels = {
-        "image": [0, 0, 0, 2, 3],
-        "class_id": [0, 0, 2, 1, 1],
-        "ignore": [False, False, False, True, False],
-    }
-    labelled = [None, None, None, ["red", "green"]]
-    data = Dataset({"path": paths, "labelled": labelled}, labels, NAMES, task="multilabel")
-    assert data.task == "multilabel"
-    return data
-
-
 def test_multilabel_targets(tmp_path: Path) -> None:
     config = replace(recipe("multilabel"), batch=4)
-    batch = Samples(_multilabel(tmp_path), (32, 32), config).batch(np.arange(4), 0, 0, False)
+    batch = Samples(partly_labelled(tmp_path), (32, 32), config).batch(np.arange(4), 0, 0, False)
     assert batch.present is not None
     assert batch.known is not None
     assert batch.present.tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 0], [0, 1, 0]]
@@ -187,7 +168,7 @@ def test_partly_labelled_boxes_reach_the_loss(tmp_path: Path) -> None:
     images = {"path": whole.paths, "complete": [["red"], None, None, None]}
     columns = ("image", "class_id", "x1", "y1", "x2", "y2")
     data = Dataset(images, {name: whole.labels[name].to_list() for name in columns}, NAMES)
-    batch = Samples(data, SIZE, plain()).batch(np.arange(2), 0, 0, False)
+    batch = Samples(data, SIZE, plain_config()).batch(np.arange(2), 0, 0, False)
     assert batch.boxes is not None
     assert batch.boxes.known is not None
     assert batch.boxes.known.tolist() == [[True, False, False], [True, True, True]]
@@ -197,7 +178,7 @@ def test_unreadable_pictures_are_left_out_and_named(tmp_path: Path) -> None:
     data = boxes_set(tmp_path, 4, splits=False)
     Path(data.paths[2]).write_bytes(b"nothing")
     seen: list[tuple[int, int]] = []
-    samples = Samples(data, SIZE, detector(), progress=lambda i, n: seen.append((i, n)))
+    samples = Samples(data, SIZE, detector_config(), progress=lambda i, n: seen.append((i, n)))
     assert len(samples) == 3
     assert sorted(samples.order(0)) == [0, 1, 3]
     assert list(samples.pictures.unreadable) == [2]
@@ -212,13 +193,13 @@ def test_no_readable_picture_at_all(tmp_path: Path) -> None:
     for path in data.paths:
         Path(path).write_bytes(b"")
     with pytest.raises(TrainError, match="no training picture can be read"):
-        Samples(data, SIZE, detector())
+        Samples(data, SIZE, detector_config())
 
 
 def test_a_lone_picture_comes_twice(tmp_path: Path) -> None:
     """A batch of one would leave a batch norm over one pixel a single value."""
     data = boxes_set(tmp_path, 2, splits=False).select([1])
-    (batch,) = Samples(data, SIZE, detector()).epoch(0, 1, True)
+    (batch,) = Samples(data, SIZE, detector_config()).epoch(0, 1, True)
     assert len(batch.images) == 2
 
 
@@ -233,9 +214,9 @@ def test_the_cache_has_a_limit(boxes: Dataset) -> None:
 
 def test_crops_are_taken_from_larger_pictures(classes: Dataset) -> None:
     """40 pixels, of which a crop may take 1 / zoom: kept at zoom times the input's size."""
-    small = Samples(classes, (16, 16), classifier(zoom=2.0))
+    small = Samples(classes, (16, 16), classifier_config(zoom=2.0))
     assert small.pictures[0][0].shape == (32, 32, 3)
-    large = Samples(classes, (64, 64), classifier(zoom=2.0))
+    large = Samples(classes, (64, 64), classifier_config(zoom=2.0))
     assert large.pictures[0][0].shape == (40, 40, 3), "pictures are never enlarged in memory"
 
 
@@ -245,7 +226,7 @@ def test_labels_without_a_box_teach_nothing_about_places(boxes: Dataset) -> None
         pl.when(pl.col("row") != 0).then(pl.col(name)).alias(name) for name in BOX
     )
     part = boxes._like(boxes.images, bare.drop("row"))
-    made = Samples(part, SIZE, plain()).sample(int(first), 0, 0, False)
+    made = Samples(part, SIZE, plain_config()).sample(int(first), 0, 0, False)
     assert np.isfinite(made.boxes).all()
     assert len(made.boxes) == len(made.classes) == len(part.targets(int(first)).class_ids) - 1
     # What is somewhere in the picture is no background there.

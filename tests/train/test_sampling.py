@@ -10,28 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from train_data import NAMES, boxes_set, classes_folder
+from train_data import (
+    boxes_set,
+    classes_folder,
+    classifier_config,
+    detector_config,
+    partly_labelled,
+    plain_config,
+)
 from whatwhere.data import Dataset, read
 from whatwhere.errors import ImageError
 from whatwhere.train.batch import Batch
-from whatwhere.train.config import TrainConfig
 from whatwhere.train.recipes import recipe
 from whatwhere.train.samples import Samples
 
 SIZE = (64, 96)
-
-
-def detector(**changes: object) -> TrainConfig:
-    return replace(recipe("detect"), **{"batch": 4, **changes})  # type: ignore[arg-type]
-
-
-def classifier(**changes: object) -> TrainConfig:
-    return replace(recipe("classify"), **{"batch": 4, **changes})  # type: ignore[arg-type]
-
-
-def plain(**changes: object) -> TrainConfig:
-    """No augmentation: a sample is the picture."""
-    return detector(mosaic=0.0, flip=0.0, zoom=1.0, colour=0.0, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +37,12 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return read(classes_folder(tmp_path_factory.mktemp("classes"), splits=("train",)))
 
 
-def _multilabel(folder: Path) -> Dataset:
-    """Picture 0 shows red twice and blue; 1 nothing; 2 an ignored green; 3 is partly labelled."""
-    paths = boxes_set(folder, 4, splits=False).paths
-    labels = {
-        "image": [0, 0, 0, 2, 3],
-        "class_id": [0, 0, 2, 1, 1],
-        "ignore": [False, False, False, True, False],
-    }
-    labelled = [None, None, None, ["red", "green"]]
-    data = Dataset({"path": paths, "labelled": labelled}, labels, NAMES, task="multilabel")
-    assert data.task == "multilabel"
-    return data
-
-
 @pytest.mark.parametrize("task", ["detect", "classify"])
 def test_mixed_batches_repeat_exactly(task: str, boxes: Dataset, classes: Dataset) -> None:
     """Mixing, repeats and balance too follow from seed, epoch and position alone."""
     data = boxes if task == "detect" else classes
     more = {"mixup": 0.5, "repeats": 2, "balance": 1.0}
-    config = detector(**more) if task == "detect" else classifier(cutmix=0.5, **more)
+    config = detector_config(**more) if task == "detect" else classifier_config(cutmix=0.5, **more)
     first, second = (
         list(Samples(data, SIZE, replace(config, workers=workers)).epoch(1, 3, True))
         for workers in (1, 3)
@@ -80,7 +59,7 @@ def test_mixed_batches_repeat_exactly(task: str, boxes: Dataset, classes: Datase
 
 
 def test_mixing_ends_with_the_mosaics(classes: Dataset, boxes: Dataset) -> None:
-    config = classifier(mixup=0.5, cutmix=0.5)
+    config = classifier_config(mixup=0.5, cutmix=0.5)
     early, late = (
         Samples(classes, (32, 32), config).batch(np.arange(4), 0, 0, mixing)
         for mixing in (True, False)
@@ -88,7 +67,7 @@ def test_mixing_ends_with_the_mosaics(classes: Dataset, boxes: Dataset) -> None:
     assert early.classes is None
     assert late.classes is not None
     assert late.present is None
-    samples = Samples(boxes, SIZE, plain(mixup=1.0))
+    samples = Samples(boxes, SIZE, plain_config(mixup=1.0))
     most = [
         samples.batch(np.array([2, 3]), 0, 0, mixing).boxes.valid.sum()  # type: ignore[union-attr]
         for mixing in (True, False)
@@ -98,7 +77,7 @@ def test_mixing_ends_with_the_mosaics(classes: Dataset, boxes: Dataset) -> None:
 
 def test_mixed_pictures_of_many_labels(tmp_path: Path) -> None:
     config = replace(recipe("multilabel"), batch=4, mixup=1.0)
-    batch = Samples(_multilabel(tmp_path), (32, 32), config).batch(np.arange(4), 0, 0, True)
+    batch = Samples(partly_labelled(tmp_path), (32, 32), config).batch(np.arange(4), 0, 0, True)
     assert batch.present is not None
     assert batch.known is not None
     assert batch.present.shape == batch.known.shape == (4, 3)
@@ -108,7 +87,7 @@ def test_mixed_pictures_of_many_labels(tmp_path: Path) -> None:
 
 def test_balance_says_how_often_rare_pictures_come(tmp_path: Path) -> None:
     data = read(classes_folder(tmp_path, {"red": 12, "green": 3}, splits=("train",)))
-    samples = Samples(data, (32, 32), classifier(balance=1.0))
+    samples = Samples(data, (32, 32), classifier_config(balance=1.0))
     assert any("up to 4.0 times as often" in note for note in samples.notes)
     rare = sum(
         int(data.targets(int(row)).class_ids[0] == data.names.index("green"))
@@ -116,7 +95,7 @@ def test_balance_says_how_often_rare_pictures_come(tmp_path: Path) -> None:
         for row in samples.order(epoch)
     )
     assert 28 <= rare <= 32
-    assert not Samples(data, (32, 32), classifier()).notes
+    assert not Samples(data, (32, 32), classifier_config()).notes
 
 
 def test_a_thousand_classes(tmp_path: Path) -> None:
@@ -124,7 +103,7 @@ def test_a_thousand_classes(tmp_path: Path) -> None:
     names = [f"class {k}" for k in range(1000)]
     labels = {"image": [0, 1, 2, 3, 4, 5], "class_id": [0, 999, 500, 500, 1, 2]}
     single = Dataset({"path": paths}, labels, names, task="classify")
-    config = classifier(mixup=1.0, balance=0.5)
+    config = classifier_config(mixup=1.0, balance=0.5)
     batch = Samples(single, (32, 32), config).batch(np.arange(6), 0, 0, True)
     assert batch.present is not None
     assert batch.present.shape == (6, 1000)
@@ -140,14 +119,14 @@ def test_a_thousand_classes(tmp_path: Path) -> None:
 
 def test_one_class_and_one_picture(tmp_path: Path) -> None:
     whole = boxes_set(tmp_path / "boxes", 3, splits=False, names=("red",)).select([1])
-    config = detector(mixup=1.0, repeats=3, balance=1.0)
+    config = detector_config(mixup=1.0, repeats=3, balance=1.0)
     for batch in Samples(whole, SIZE, config).epoch(0, 3, True):
         assert batch.boxes is not None
         assert batch.boxes.valid.any()
         assert set(batch.boxes.classes[batch.boxes.valid].tolist()) == {0}
         assert batch.rows == (0, 0)
     folder = classes_folder(tmp_path / "classes", {"red": 1}, splits=("train",))
-    mixed = Samples(read(folder), (32, 32), classifier(mixup=1.0))
+    mixed = Samples(read(folder), (32, 32), classifier_config(mixup=1.0))
     (batch,) = mixed.epoch(0, 1, True)
     assert batch.present is not None
     torch.testing.assert_close(batch.present, torch.ones(2, 1))
@@ -157,7 +136,7 @@ def test_one_class_and_one_picture(tmp_path: Path) -> None:
 def test_an_error_in_a_thread_ends_the_epoch(
     workers: int, boxes: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    samples = Samples(boxes, SIZE, detector(workers=workers))
+    samples = Samples(boxes, SIZE, detector_config(workers=workers))
     begun = []
     usual = samples.batch
 
@@ -177,14 +156,14 @@ def test_an_error_in_a_thread_ends_the_epoch(
 
 def test_a_picture_that_vanishes_is_named(tmp_path: Path) -> None:
     data = boxes_set(tmp_path, 4, splits=False)
-    samples = Samples(data, SIZE, detector(cache=0))
+    samples = Samples(data, SIZE, detector_config(cache=0))
     Path(data.paths[2]).unlink()
     with pytest.raises(ImageError, match=r"002\.png"):
         list(samples.epoch(0, 4, False))
 
 
 def test_batches_are_made_only_a_few_ahead(boxes: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    samples = Samples(boxes, SIZE, detector(workers=2))
+    samples = Samples(boxes, SIZE, detector_config(workers=2))
     begun = []
     usual = samples.batch
     monkeypatch.setattr(samples, "batch", lambda *args: (begun.append(1), usual(*args))[1])

@@ -14,7 +14,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from train_data import Notes, quick_config, same_runs
+from train_data import Dying, KilledError, Notes, quick_config, same_runs
 from whatwhere.errors import TrainError, UsageError
 from whatwhere.train.checkpoint import load_tensors, save_tensors
 from whatwhere.train.config import TrainConfig
@@ -197,22 +197,14 @@ def test_folded_norms_start_folded(tmp_path: Path) -> None:
 def test_a_started_run_resumes_without_its_start(
     fit: Fit, classifier: Run, classifier_config: TrainConfig, workshop: Path, tmp_path: Path
 ) -> None:
-    class StopError(Exception):
-        pass
-
-    class Dying(Notes):
-        def steps(self, done: int, total: int, about: str) -> None:
-            if done == 4:
-                raise StopError
-
     start = tmp_path / "start"
     shutil.copytree(classifier.folder, start)
     config = replace(classifier_config, epochs=2, start=str(start), pretrained=True)
     notes = Notes()
     fit(workshop / "animals", config, tmp_path / "whole", listener=notes)
     assert any(text.startswith("from the weights of start: ") for text in notes.said)
-    with pytest.raises(StopError):
-        fit(workshop / "animals", config, tmp_path / "cut", listener=Dying())
+    with pytest.raises(KilledError):
+        fit(workshop / "animals", config, tmp_path / "cut", listener=Dying(4))
     shutil.rmtree(start)
     resume_run(tmp_path / "cut")
     assert same_runs(tmp_path / "whole", tmp_path / "cut")

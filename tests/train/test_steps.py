@@ -14,33 +14,27 @@ import torch
 from torch import Tensor, nn
 
 import whatwhere.train.run as run_module
-from train_data import Notes, boxes_set, metric_rows, quick_config, same_runs
+from train_data import (
+    Dying,
+    KilledError,
+    Loss,
+    Notes,
+    boxes_set,
+    change_loss,
+    metric_rows,
+    quick_config,
+    same_runs,
+)
 from whatwhere.errors import TrainError, UsageError, WhatwhereError
 from whatwhere.train.batch import Batch
 from whatwhere.train.checkpoint import load_tensors
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.loop import CHECKPOINT, WEIGHTS, State
-from whatwhere.train.models import Network
+from whatwhere.train.models.classifier import Classifier
 from whatwhere.train.run import Run, resume_run
 from whatwhere.train.samples import Samples
 
 Fit = Callable[..., State]
-
-
-class KilledError(Exception):
-    """Stands for the end of the process."""
-
-
-class Dying(Notes):
-    """Ends the process after a step."""
-
-    def __init__(self, moment: int) -> None:
-        super().__init__()
-        self.moment = moment
-
-    def steps(self, done: int, total: int, about: str) -> None:
-        if done == self.moment:
-            raise KilledError
 
 
 # A classifier without batch norms, dropout and multi-pass differences: all pictures are equal.
@@ -59,6 +53,17 @@ def plain(classifier_config: TrainConfig, **changes: Any) -> TrainConfig:
     return replace(classifier_config, **PLAIN | changes)
 
 
+@pytest.fixture
+def animals(fit: Fit, classifier_config: TrainConfig, workshop: Path, tmp_path: Path) -> Fit:
+    """Trains the plain classifier with changed settings into a folder of `tmp_path`."""
+
+    def run(folder: str, listener: Notes | None = None, **changes: Any) -> State:
+        config = plain(classifier_config, **changes)
+        return fit(workshop / "animals", config, tmp_path / folder, listener=listener)
+
+    return run
+
+
 def weights(folder: Path) -> dict[str, Tensor]:
     return {k: v for k, v in load_tensors(folder / CHECKPOINT)[0].items() if k.startswith("net.")}
 
@@ -66,12 +71,9 @@ def weights(folder: Path) -> dict[str, Tensor]:
 # Accumulation.
 
 
-def test_passes_add_up_to_one_large_batch(
-    fit: Fit, classifier_config: TrainConfig, workshop: Path, tmp_path: Path
-) -> None:
-    data = workshop / "animals"
-    fit(data, plain(classifier_config, batch=6), tmp_path / "whole")
-    state = fit(data, plain(classifier_config, batch=2, accumulate=3), tmp_path / "parts")
+def test_passes_add_up_to_one_large_batch(animals: Fit, tmp_path: Path) -> None:
+    animals("whole", batch=6)
+    state = animals("parts", batch=2, accumulate=3)
     assert (state.plan.steps_per_epoch, state.plan.total) == (2, 4), "steps of the optimizer"
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     for name, value in whole.items():
@@ -127,76 +129,97 @@ def test_all_of_it_resumes_exactly(
 # Memory.
 
 
+NO_MEMORY = "DefaultCPUAllocator: not enough memory: you tried to"
+
+
 class Narrow:
-    """Makes a network fail for batches above a size, as torch does without memory."""
+    """Makes networks fail for batches above a size, as torch does without memory."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
         self.most = most
         self.seen: list[int] = []
-        make = run_module.build
+        change_loss(monkeypatch, self._limited)
 
-        def narrow(*arguments: Any, **options: Any) -> Network:
-            net = make(*arguments, **options)
-            loss = net.loss
+    def _limited(self, loss: Loss) -> Loss:
+        def limited(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+            if len(batch.images) > self.most:
+                raise RuntimeError(NO_MEMORY)
+            self.seen.append(len(batch.images))
+            return loss(batch)
 
-            def limited(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-                if len(batch.images) > self.most:
-                    raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to")
-                self.seen.append(len(batch.images))
-                return loss(batch)
-
-            monkeypatch.setattr(net, "loss", limited)
-            return net
-
-        monkeypatch.setattr(run_module, "build", narrow)
+        return limited
 
 
-def test_a_batch_that_does_not_fit_is_halved(
-    fit: Fit,
-    classifier_config: TrainConfig,
-    workshop: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("batch", [12, 9])
+def test_a_batch_that_does_not_fit_is_cut(
+    batch: int, animals: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = workshop / "animals"
-    fit(data, plain(classifier_config, batch=3, accumulate=4), tmp_path / "expected")
+    animals("expected", batch=3, accumulate=batch // 3)
     narrow = Narrow(monkeypatch, 3)
     notes = Notes()
-    config = plain(classifier_config, batch=12)
-    fit(data, config, tmp_path / "run", listener=notes)
+    state = animals("run", notes, batch=batch)
     assert set(narrow.seen) == {3}
     said = [text for text in notes.said if "do not fit in memory" in text]
-    assert len(said) == 2
+    assert [text.partition(" ")[0] for text in said] == {12: ["12", "6"], 9: ["9"]}[batch]
     assert same_runs(tmp_path / "expected", tmp_path / "run")
     plan = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))["plan"]
-    assert plan["batch"] * plan["accumulate"] == 12
+    assert plan["batch"] * plan["accumulate"] == batch
     # A resumed run goes on with the smaller batch.
     with pytest.raises(KilledError):
-        fit(data, config, tmp_path / "cut", listener=Dying(2))
+        animals("cut", Dying(state.plan.total), batch=batch)
     notes = Notes()
     resume_run(tmp_path / "cut", notes)
     assert not [text for text in notes.said if "do not fit" in text]
     assert same_runs(tmp_path / "run", tmp_path / "cut")
 
 
-def test_not_even_one_picture_fits(
-    fit: Fit,
-    classifier_config: TrainConfig,
-    workshop: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+def test_the_trial_for_a_budget_finds_that_it_does_not_fit(
+    animals: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    Narrow(monkeypatch, 3)
+    notes = Notes()
+    state = animals("run", notes, batch=9, epochs=0, budget=1.0)
+    assert (state.batch, state.accumulate) == (3, 3)
+    said = [text for text in notes.said if "do not fit in memory" in text]
+    assert said == [
+        "9 pictures at once do not fit in memory: 3 pass at once from now on, 3 times a step, so"
+        " that a step sees as many as before"
+    ]
+
+
+def test_a_validation_that_does_not_fit_is_cut(
+    animals: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    animals("expected", batch=4)
+    most, seen = 1, set()
+    forward = Classifier.forward
+
+    def limited(self: Classifier, images: Tensor) -> dict[str, Tensor]:
+        if not self.training:
+            if len(images) > most:
+                raise RuntimeError(NO_MEMORY)
+            seen.add(len(images))
+        return forward(self, images)
+
+    monkeypatch.setattr(Classifier, "forward", limited)
+    state = animals("run", batch=4)
+    assert (state.batch, seen) == (4, {1})
+    kept = weights(tmp_path / "expected")
+    assert all(torch.equal(kept[name], x) for name, x in weights(tmp_path / "run").items())
+    assert metric_rows(tmp_path / "run")[-1].keys() == metric_rows(tmp_path / "expected")[-1].keys()
+    most = 0
+    with pytest.raises(TrainError, match="not even one picture"):
+        animals("none", batch=4)
+
+
+def test_not_even_one_picture_fits(animals: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
     Narrow(monkeypatch, 0)
     with pytest.raises(TrainError, match=r"not even one picture .* smaller --size"):
-        fit(workshop / "animals", plain(classifier_config, batch=4), tmp_path / "run")
+        animals("run", batch=4)
 
 
 def test_another_fault_is_not_taken_for_little_memory(
-    fit: Fit,
-    classifier_config: TrainConfig,
-    workshop: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    animals: Fit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     narrow = Narrow(monkeypatch, 99)
 
@@ -205,24 +228,23 @@ def test_another_fault_is_not_taken_for_little_memory(
 
     monkeypatch.setattr("whatwhere.train.network.Step.forward", wrong)
     with pytest.raises(RuntimeError, match="shapes do not fit"):
-        fit(workshop / "animals", plain(classifier_config), tmp_path / "run")
+        animals("run")
     assert not narrow.seen
 
 
 # Which weights are kept, and when it is enough.
 
 
-def test_patience(fit: Fit, classifier_config: TrainConfig, workshop: Path, tmp_path: Path) -> None:
+def test_patience(animals: Fit, tmp_path: Path) -> None:
     """Without learning, the score cannot improve after the first validation."""
-    config = plain(classifier_config, epochs=9, rate=1e-30, patience=2)
     notes = Notes()
-    state = fit(workshop / "animals", config, tmp_path / "run", listener=notes)
+    state = animals("run", notes, epochs=9, rate=1e-30, patience=2)
     assert state.epoch == 3
     assert notes.said[-1] == "stopped: no better accuracy in 2 tries"
     before = (tmp_path / "run" / CHECKPOINT).read_bytes()
     resume_run(tmp_path / "run")
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
-    assert fit(workshop / "animals", replace(config, patience=0), tmp_path / "all").epoch == 9
+    assert animals("all", epochs=9, rate=1e-30).epoch == 9
 
 
 def test_a_chosen_metric(
@@ -263,12 +285,9 @@ def test_best_and_last_weights(
 # Numbers that are none.
 
 
-def test_a_loss_that_is_no_number_names_its_pictures(
-    fit: Fit, classifier_config: TrainConfig, workshop: Path, tmp_path: Path
-) -> None:
-    config = plain(classifier_config, rate=1e38, clip=1e30, weight_decay=0.0, batch=6)
+def test_a_loss_that_is_no_number_names_its_pictures(animals: Fit) -> None:
     with pytest.raises(TrainError) as caught:
-        fit(workshop / "animals", config, tmp_path / "run")
+        animals("run", rate=1e38, clip=1e30, weight_decay=0.0, batch=6)
     message = str(caught.value)
     assert "in epoch 1, step 2, on " in message
     assert ".jpg" in message
@@ -283,52 +302,31 @@ class Spoiled(nn.Module):
         return x
 
 
-def test_a_gradient_that_is_no_number(
-    fit: Fit,
-    classifier_config: TrainConfig,
-    workshop: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    make = run_module.build
-
-    def spoiled(*arguments: Any, **options: Any) -> Network:
-        net = make(*arguments, **options)
-        loss = net.loss
-
+def test_a_gradient_that_is_no_number(animals: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoiled(loss: Loss) -> Loss:
         def wrong(batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
             total, parts = loss(batch)
             return Spoiled()(total), parts
 
-        monkeypatch.setattr(net, "loss", wrong)
-        return net
+        return wrong
 
-    monkeypatch.setattr(run_module, "build", spoiled)
+    change_loss(monkeypatch, spoiled)
     with pytest.raises(TrainError, match=r"the gradient became nan in epoch 1, step 1, on .*jpg"):
-        fit(workshop / "animals", plain(classifier_config), tmp_path / "run")
+        animals("run")
 
 
-def test_half_precision_needs_a_gpu(
-    fit: Fit, classifier_config: TrainConfig, workshop: Path, tmp_path: Path
-) -> None:
-    config = plain(classifier_config, precision="16-mixed", device="cpu")
+def test_half_precision_needs_a_gpu(animals: Fit) -> None:
     with pytest.raises(UsageError, match="16-mixed is for GPUs: use bf16-mixed or 32-true"):
-        fit(workshop / "animals", config, tmp_path / "run")
+        animals("run", precision="16-mixed", device="cpu")
 
 
 # The disk.
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(
-    fit: Fit,
-    classifier_config: TrainConfig,
-    workshop: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    animals: Fit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = plain(classifier_config, epochs=3)
-    data = workshop / "animals"
-    fit(data, config, tmp_path / "whole")
+    animals("whole", epochs=3)
     replace_file = Path.replace
 
     def full(self: Path, target: Path) -> Path:
@@ -339,7 +337,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     monkeypatch.setattr(Path, "replace", full)
     folder = tmp_path / "run"
     with pytest.raises(WhatwhereError, match=r"last\.ckpt was not written \(No space left"):
-        fit(data, config, folder)
+        animals("run", epochs=3)
     monkeypatch.setattr(Path, "replace", replace_file)
     assert load_tensors(folder / CHECKPOINT)[1]["state"]["epoch"] == 1
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]
@@ -347,10 +345,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert same_runs(tmp_path / "whole", folder)
 
 
-def test_what_config_json_records(
-    fit: Fit, classifier_config: TrainConfig, workshop: Path, tmp_path: Path
-) -> None:
-    fit(workshop / "animals", plain(classifier_config, batch=5, accumulate=2), tmp_path / "run")
+def test_what_config_json_records(animals: Fit, tmp_path: Path) -> None:
+    animals("run", batch=5, accumulate=2)
     values = json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))
     assert values["plan"] == {
         "epochs": 2,

@@ -13,7 +13,17 @@ import pytest
 import torch
 
 from factories import CELL, SIZE, picture, spec_of, write_model
-from train_data import NAMES, Notes, boxes_set, classes_folder, metric_rows, quick_config, same_runs
+from train_data import (
+    NAMES,
+    Dying,
+    KilledError,
+    Notes,
+    boxes_set,
+    classes_folder,
+    metric_rows,
+    quick_config,
+    same_runs,
+)
 from whatwhere.data import Dataset, read
 from whatwhere.errors import TrainError, UsageError
 from whatwhere.images import read_image, write_image
@@ -202,21 +212,13 @@ def test_pictures_without_labels(models: Path, photos: Path, tmp_path: Path) -> 
 def test_a_run_with_a_teacher_resumes_exactly(
     models: Path, photos: Path, tmp_path: Path, fit: Callable[..., Any]
 ) -> None:
-    class DyingError(Exception):
-        pass
-
-    class Dying(Notes):
-        def steps(self, done: int, total: int, about: str) -> None:
-            if done == 7:
-                raise DyingError
-
     data = boxes_set(tmp_path / "set", 6)
     settings = config(models, unlabelled=str(photos), size=64, epochs=2)
     notes = Notes()
     fit(data, settings, tmp_path / "whole", listener=notes)
     assert any("12 pictures without labels" in text for text in notes.said)
-    with pytest.raises(DyingError):
-        fit(data, settings, tmp_path / "cut", listener=Dying())
+    with pytest.raises(KilledError):
+        fit(data, settings, tmp_path / "cut", listener=Dying(7))
     resume_run(tmp_path / "cut", data=data)
     assert same_runs(tmp_path / "whole", tmp_path / "cut")
     values = json.loads((tmp_path / "whole" / "config.json").read_text("utf-8"))

@@ -16,7 +16,7 @@ from whatwhere.data import Dataset, read
 from whatwhere.train.config import TrainConfig, parse_budget, settings_table
 from whatwhere.train.models import models_table
 from whatwhere.train.processes import first_process
-from whatwhere.train.recipes import recipe
+from whatwhere.train.recipes import recipe, unused_settings
 from whatwhere.train.run import Run, export_run, resume_run, train_model
 from whatwhere.train.watch import Listener
 from whatwhere.types import Task
@@ -92,7 +92,12 @@ def train(
         "budget": None if budget is None else parse_budget(budget),
     }
     texts = {name: str(value) for name, value in given.items() if value is not None}
-    config = config.with_settings(texts | (settings or {}))
+    texts |= settings or {}
+    config = config.with_settings(texts)
+    if listener and first_process() and (unused := unused_settings(config.model, texts)):
+        listener.note(
+            f"{config.model} does not use {', '.join(unused)}: leave out what has no effect"
+        )
     return train_model(whole, config, out, listener=listener, started=started)
 
 

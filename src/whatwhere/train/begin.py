@@ -17,11 +17,9 @@ from whatwhere.train.budget import planned, trial
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.memory import (
     cpu_most,
-    free_memory,
+    fewer_at_once,
     gpu_most,
-    is_out_of_memory,
     largest_batch,
-    smaller,
 )
 from whatwhere.train.network import Step
 from whatwhere.train.samples import Samples
@@ -70,15 +68,10 @@ def begin_run(
                     )
                     break
                 except RuntimeError as error:
-                    if not is_out_of_memory(error) or fabric.world_size > 1:
-                        raise
-                    free_memory()
-                    pictures, batch = batch * accumulate, smaller(batch, 1)
-                    accumulate = pictures // batch
-                    listener.note(
-                        f"{pictures // accumulate * 2} pictures at once do not fit in memory:"
-                        f" {batch} pass at once, {accumulate} times a step"
+                    batch, accumulate, said = fewer_at_once(
+                        error, batch, accumulate, fabric.world_size
                     )
+                    listener.note(said)
     steps = -(-len(samples) // (batch * accumulate))
     state = planned(steps, config, seconds, time.monotonic() - started)
     # Clocks differ between processes; the first one's plan is everybody's.

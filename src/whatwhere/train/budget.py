@@ -47,6 +47,7 @@ class Pace:
     finale: float = 0.0
     _done: float = field(default=0.0, init=False)
     _checking: float = field(default=0.0, init=False)
+    _longest: float = field(default=0.0, init=False)
     _marks: list[tuple[float, float]] = field(default_factory=list, init=False)
     _said: int = field(default=0, init=False)
 
@@ -56,8 +57,11 @@ class Pace:
 
     def validated(self, seconds: float) -> None:
         """A validation took so long."""
-        # The first one reads the pictures, as the scores of the model file will.
-        self.finale += max(0.0, seconds - self.check) * (2 if not self._checking else 1)
+        # The first one reads the pictures, as the scores of the model file will. Only what is
+        # longer than any before adds to the end: times that go up and down do not add up.
+        longest = self._longest or self.check
+        self.finale += max(0.0, seconds - longest) * (2 if not self._checking else 1)
+        self._longest = max(longest, seconds)
         self.check = seconds
         self._checking += seconds
 

@@ -281,10 +281,17 @@ class TrainConfig:
         }
 
     def portable(self) -> dict[str, Any]:
-        """The same for a model file: of paths only the last part, which says enough elsewhere."""
+        """The same for a model file: of paths only the last part, which says enough elsewhere.
+
+        A name on a hub ("hf:owner/name") is no path.
+        """
         paths = ("teacher", "teacher_names", "unlabelled", "label_data", "start", "cache_folder")
         values = self.to_dict()
-        return values | {name: PurePath(values[name]).name for name in paths if values.get(name)}
+        return values | {
+            name: PurePath(values[name]).name
+            for name in paths
+            if values[name] and not values[name].startswith("hf:")
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

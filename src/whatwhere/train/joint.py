@@ -242,7 +242,7 @@ class JointSamples(Samples):
         # Both kinds keep pictures in memory; together they stay within the limit.
         half = replace(config, cache=config.cache // 2)
         super().__init__(data, size, half)
-        plain = replace(half, task=task, mixup=0.0, cutmix=0.0, loss="")
+        plain = replace(half, task=task, mixup=0.0, cutmix=0.0, loss="", tile=0)
         self.whole = WholePictures(labels, size, plain)
         self.notes += self.whole.notes
 
@@ -273,12 +273,12 @@ class JointSamples(Samples):
         ranks: int = 1,
     ) -> Iterator[Batch]:
         """The batches of an epoch's steps, as `Samples.epoch`; both kinds are spread evenly."""
-        total = pictures or max(2, self.config.batch)
-        each = total // ranks
-        share = ranks * min(each - 1, max(1, round(each * self.config.label_share)))
+        # One of each kind at least, in each process.
+        each = max(2, (pictures or self.config.batch) // ranks)
+        share = min(each - 1, max(1, round(each * self.config.label_share)))
         places = {"rank": rank, "ranks": ranks}
-        boxes = super().epoch(epoch, steps, use_mosaic, pictures=total - share, **places)
-        labels = self.whole.epoch(epoch, steps, False, pictures=share, **places)
+        boxes = super().epoch(epoch, steps, use_mosaic, pictures=ranks * (each - share), **places)
+        labels = self.whole.epoch(epoch, steps, False, pictures=ranks * share, **places)
         for one, other in zip(boxes, labels, strict=True):
             yield self._together(one, other)
 
@@ -338,31 +338,19 @@ class JointValidation(Validation):
 
     def __init__(self, base: Validation, part: LabelPart, config: TrainConfig) -> None:
         limit = config.cache * 2**20 // 8
-        super().__init__(base.data, base._spec, limit)
-        self._part, self._chosen = part, config.metric
+        super().__init__(base.data, base._spec, limit, config.metric)
+        self._part = part
         self._others = None if part.same else Validation(part.validation, base._spec, limit)
 
-    def score(self, net: nn.Module, fabric: Fabric, batch: int) -> dict[str, float]:
-        """The numbers of both heads, undefined ones left out."""
-        numbers = super().score(net, fabric, batch)
+    def _numbers(self, net: nn.Module, fabric: Fabric, batch: int) -> dict[str, float]:
+        numbers = super()._numbers(net, fabric, batch)
         answers: Sequence[Prediction] = self.predicted
         if self._others is not None:
             answers = self._others.predictions(net, fabric, batch)
             self.unreadable |= {
                 len(self.data) + row: text for row, text in self._others.unreadable.items()
             }
-        numbers |= label_numbers(score(self._part.task, self._part.validation, answers))
-        if self._chosen and self._chosen not in numbers:
-            raise TrainError(
-                f"the validation pictures say nothing about {self._chosen}: set metric to one of"
-                f" {', '.join(numbers)}"
-            )
-        return numbers
-
-    @property
-    def primary(self) -> str:
-        """The number that decides which epoch is best; the detector's own if none is set."""
-        return self._chosen or super().primary
+        return numbers | label_numbers(score(self._part.task, self._part.validation, answers))
 
 
 def label_numbers(numbers: Any) -> dict[str, float]:

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from whatwhere.errors import TrainError
 from whatwhere.images import write_atomic
 from whatwhere.train.batch import Batch
 from whatwhere.train.begin import begin_run, share_out
@@ -21,7 +20,7 @@ from whatwhere.train.budget import Pace
 from whatwhere.train.checkpoint import load_run, save_run, save_tensors
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.guard import Guard
-from whatwhere.train.memory import free_memory, is_out_of_memory, smaller
+from whatwhere.train.memory import fewer_at_once
 from whatwhere.train.models import Network
 from whatwhere.train.network import Step, parameter_groups
 from whatwhere.train.processes import from_first, share_norms
@@ -126,7 +125,10 @@ def fit(
                     parts = _gradients(step_module, optimizer, batch, state, fabric, guard)
                     break
                 except RuntimeError as error:
-                    _halve(state, error, ranks, listener)
+                    state.batch, state.accumulate, said = fewer_at_once(
+                        error, state.batch, state.accumulate, ranks
+                    )
+                    listener.note(said)
                     planned(state)
             norm = fabric.clip_gradients(
                 step_module, optimizer, max_norm=config.clip, error_if_nonfinite=False
@@ -201,26 +203,6 @@ def _gradients(
         for name, value in zip(found, values, strict=True):
             means[name] = means.get(name, 0.0) + value / state.accumulate
     return means
-
-
-def _halve(state: State, error: RuntimeError, ranks: int, listener: Listener) -> None:
-    """Let fewer pictures pass at once, in more passes, after memory ran out."""
-    if not is_out_of_memory(error):
-        raise error
-    if ranks > 1:
-        # The others wait for this one's gradients; there is no way to tell them.
-        raise TrainError(
-            f"{state.batch // ranks} pictures at once do not fit in memory: begin again with"
-            f" --batch {smaller(state.batch, ranks)} --set accumulate={2 * state.accumulate}"
-        ) from error
-    pictures = state.pictures
-    batch = smaller(state.batch, 1)
-    free_memory()
-    listener.note(
-        f"{state.batch} pictures at once do not fit in memory: {batch} pass at once from now on,"
-        f" {pictures // batch} times a step, so that a step sees as many as before"
-    )
-    state.batch, state.accumulate = batch, pictures // batch
 
 
 def _keep_pace(pace: Pace, state: State, fabric: Fabric, listener: Listener) -> None:

@@ -55,6 +55,37 @@ def smaller(batch: int, processes: int) -> int:
     )
 
 
+def fewer_at_once(
+    error: RuntimeError, batch: int, accumulate: int, processes: int
+) -> tuple[int, int, str]:
+    """After memory ran out: pictures a pass, passes a step, and what to say about it.
+
+    Args:
+        error: what happened; anything but a want of memory is raised again.
+        batch, accumulate: as they were; a step sees as many pictures as before.
+        processes: that share a batch.
+
+    Raises:
+        TrainError: nothing smaller is left, or there are several processes.
+    """
+    if not is_out_of_memory(error):
+        raise error
+    fewer = smaller(batch, processes)
+    if processes > 1:
+        # The others wait for this one's gradients; there is no way to tell them.
+        raise TrainError(
+            f"{batch // processes} pictures at once do not fit in memory: begin again with"
+            f" --batch {fewer} --set accumulate={accumulate * (batch // fewer)}"
+        ) from error
+    free_memory()
+    passes = accumulate * (batch // fewer)
+    said = (
+        f"{batch} pictures at once do not fit in memory: {fewer} pass at once from now on,"
+        f" {passes} times a step, so that a step sees as many as before"
+    )
+    return fewer, passes, said
+
+
 def largest_batch(passes: Callable[[int], None], most: int, first: int = 4) -> int:
     """The largest power of two that `passes` takes, or `most`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from whatwhere.errors import UsageError
@@ -28,3 +29,15 @@ def recipe(task: Task, model: str = "") -> TrainConfig:
         others = ", ".join(other.name for other in families().values() if task in other.tasks)
         raise UsageError(f"model {name!r} is not for {task}: use one of {others}")
     return replace(TrainConfig(task=task), model=name, **settings)
+
+
+def unused_settings(model: str, given: Iterable[str]) -> list[str]:
+    """Those of the settings that only other families use.
+
+    Args:
+        model: as in `TrainConfig`.
+        given: names of settings.
+    """
+    family, _ = find_model(model)
+    special = frozenset[str]().union(*(other.settings for other in families().values()))
+    return sorted(set(given) & (special - family.settings))

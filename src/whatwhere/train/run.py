@@ -20,7 +20,7 @@ from whatwhere.specs import DataSummary
 from whatwhere.train.checkpoint import load_tensors, unpack
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.finish import MODEL, Run, finish, make_spec
-from whatwhere.train.joint import JointValidation, two_heads
+from whatwhere.train.joint import two_heads
 from whatwhere.train.lock import locked
 from whatwhere.train.loop import CHECKPOINT, WEIGHTS, fit
 from whatwhere.train.network import build, family_of
@@ -144,7 +144,7 @@ def train_model(
         listener.note(f"left out of training: {error}")
     validation = Validation(validation_data, spec, config.cache * 2**20 // 4, config.metric)
     if part is not None:
-        validation = JointValidation(validation, part, config)
+        validation = part.scored(validation, config)
     shown = Previews(samples, spec.postprocess.score_threshold)
     watchers = [shown, Curves(), *tools, *watchers]
 
@@ -220,6 +220,7 @@ def resume_run(
     Raises:
         TrainError: there is no such run, or its data has changed.
     """
+    started = time.monotonic()
     target = Path(folder)
     file = target / CONFIG
     if not file.is_file() or not (target / CHECKPOINT).is_file():
@@ -229,7 +230,7 @@ def resume_run(
         )
     config, values = read_settings(target)
     whole = read_again(target, values) if data is None else data
-    return train_model(whole, config, target, listener=listener, resume=True)
+    return train_model(whole, config, target, listener=listener, resume=True, started=started)
 
 
 def export_run(

@@ -18,6 +18,7 @@ from whatwhere.images import read_image
 from whatwhere.metrics import PRIMARY, score
 from whatwhere.runtime.tiling import Preparation, Prepared, Tiles, predict
 from whatwhere.specs import ModelSpec
+from whatwhere.train.memory import free_memory, is_out_of_memory, smaller
 from whatwhere.types import Prediction
 
 
@@ -82,9 +83,17 @@ class Validation:
         device = next(net.parameters()).device
 
         def run(images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-            with torch.no_grad(), fabric.autocast():
-                outputs = net(torch.from_numpy(images).to(device))
-            return {name: value.float().cpu().numpy() for name, value in outputs.items()}
+            try:
+                with torch.no_grad(), fabric.autocast():
+                    outputs = net(torch.from_numpy(images).to(device))
+                return {name: value.float().cpu().numpy() for name, value in outputs.items()}
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            free_memory()
+            fewer = smaller(len(images), 1)
+            parts = [run(images[at : at + fewer]) for at in range(0, len(images), fewer)]
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
         for start in range(0, len(rows), batch):
             some = rows[start : start + batch]
@@ -96,18 +105,25 @@ class Validation:
             yield from zip((i for i, _ in found), decoded, strict=True)
 
     def score(self, net: nn.Module, fabric: Fabric, batch: int) -> dict[str, float]:
-        """The task's numbers, undefined ones left out; `predicted` keeps the predictions."""
-        self.predicted = self.predictions(net, fabric, batch)
-        numbers: dict[str, Any] = score(self._spec.task, self.data, self.predicted)
-        found = {
-            name: float(value) for name, value in numbers.items() if isinstance(value, int | float)
-        }
+        """The task's numbers, undefined ones left out; `predicted` keeps the predictions.
+
+        Raises:
+            TrainError: the metric is not among them, or not even one picture fits in memory.
+        """
+        found = self._numbers(net, fabric, batch)
         if self._metric and self._metric not in found:
             raise TrainError(
                 f"the validation pictures say nothing about {self._metric}: set metric to one of"
                 f" {', '.join(found)}"
             )
         return found
+
+    def _numbers(self, net: nn.Module, fabric: Fabric, batch: int) -> dict[str, float]:
+        self.predicted = self.predictions(net, fabric, batch)
+        numbers: dict[str, Any] = score(self._spec.task, self.data, self.predicted)
+        return {
+            name: float(value) for name, value in numbers.items() if isinstance(value, int | float)
+        }
 
     @property
     def primary(self) -> str:

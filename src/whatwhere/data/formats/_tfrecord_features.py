@@ -7,6 +7,7 @@ from typing import Any
 
 from whatwhere.data.formats._tfrecord_wire import Feature, Record
 
+# JSON columns of a label that are texts in the table.
 _TEXTS = frozenset({"source", "track", "segmentation", "keypoints", "attributes", "extra"})
 
 

@@ -68,7 +68,6 @@ _READ = {
     IMAGE_JSON,
     LABELS_JSON,
 }
-# JSON columns of a label that are texts in the table.
 
 
 def _named(name: str) -> bool:

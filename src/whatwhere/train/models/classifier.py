@@ -126,6 +126,9 @@ FAMILY = Family(
     name="classifier",
     title="Any timm network with a softmax over classes, or a sigmoid for each",
     tasks=frozenset({"classify", "multilabel"}),
+    settings=frozenset(
+        {"cutmix", "dropout", "freeze_stride", "loss", "smoothing", "teacher_temperature"}
+    ),
     build=_build,
     # On CIFAR-10 (9,000 pictures at 96 px) these rates with early layers that learn were at 0.88
     # after 4 of 8 epochs; a rate of 3e-3 and 0.3 with frozen ones ended there after 8.

@@ -69,6 +69,10 @@ class Network(nn.Module):
         return self.backbone.parameters()
 
 
+DETECTOR_SETTINGS = frozenset({"mosaic", "width_head"})
+"""Settings that every detector uses, and no classifier."""
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """A kind of network; one module of this package each, as its `FAMILY`.
@@ -86,6 +90,7 @@ class Family:
         extra: the optional install it needs, "" if none beyond `train`.
         soft: its loss takes class scores of an object (`BoxTargets.soft`); from a teacher other
             detectors learn its sure boxes, and ignore its fainter ones.
+        settings: those that not every family uses, of which this one does.
         two_heads: it also answers for the whole picture; `joint.label_part` finds the data.
     """
 
@@ -100,3 +105,4 @@ class Family:
     extra: str = ""
     two_heads: bool = False
     soft: bool = False
+    settings: frozenset[str] = DETECTOR_SETTINGS

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from whatwhere.train.batch import Batch, BoxTargets
 from whatwhere.train.losses.classification import LabelLoss
-from whatwhere.train.models.family import Family
+from whatwhere.train.models.family import DETECTOR_SETTINGS, Family
 from whatwhere.train.models.yolo import Yolo, bins_for
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Joint(Yolo):
         """The detector's loss and, weighted, that of the whole picture.
 
         A batch without `classes` and `present` teaches the second head by its boxes. Pictures
-        of which nothing is known about boxes are left out of the detector's head.
+        of which nothing is known about boxes are left out of the detector's head; if there are
+        no others they pass and cost nothing, since another process may wait for this one there.
         """
         assert batch.boxes is not None
         targets = batch.boxes
@@ -92,7 +93,7 @@ class Joint(Yolo):
         mixed = self.pyramid(levels)
         logits = self.whole(levels, mixed)
         taught = _taught(targets)
-        if not taught.all():
+        if taught.any() and not taught.all():
             mixed = [x[taught] for x in mixed]
             targets = BoxTargets(
                 targets.boxes[taught],
@@ -101,15 +102,12 @@ class Joint(Yolo):
                 targets.ignore[taught],
                 None if targets.known is None else targets.known[taught],
             )
-        zero = logits.new_zeros(())
-        total, parts = zero, {"class_loss": zero, "box_loss": zero, "side_loss": zero}
-        found = self.heads(mixed) if len(mixed[0]) else None
+        found = self.heads(mixed)
         if batch.classes is None and batch.present is None:
             present, known = self.by_boxes(batch.boxes)
             batch = Batch(batch.images, present=present, known=known)
         with torch.autocast(batch.images.device.type, enabled=False):
-            if found is not None:
-                total, parts = self.cost(*found, targets)
+            total, parts = self.cost(*found, targets)
             label = self._label_weight * self._label_loss(logits, batch)
         return total + label, {**parts, "label_loss": label.detach()}
 
@@ -152,4 +150,7 @@ FAMILY = Family(
     tasks=frozenset({"detect"}),
     build=_build,
     two_heads=True,
+    settings=DETECTOR_SETTINGS
+    | {"dropout", "end_to_end", "small_objects", "smoothing"}
+    | {"label_data", "label_names", "label_share", "label_task", "label_weight"},
 )

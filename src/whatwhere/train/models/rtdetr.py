@@ -15,7 +15,7 @@ from whatwhere.train.models._transformers_start import (
     from_scratch,
     is_checkpoint,
 )
-from whatwhere.train.models.family import Family
+from whatwhere.train.models.family import DETECTOR_SETTINGS, Family
 
 if TYPE_CHECKING:
     from whatwhere.train.config import TrainConfig
@@ -59,6 +59,7 @@ FAMILY = Family(
         "s": {"width_head": 128, "queries": 100},
         "m": {"width_head": 256, "queries": 300, "backbone": "resnet18d"},
     },
+    settings=DETECTOR_SETTINGS | {"decoder_layers", "queries"},
     partial=False,
     extra=EXTRA,
 )

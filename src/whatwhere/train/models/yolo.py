@@ -36,7 +36,7 @@ from whatwhere.train.models.backbone import (
     freeze_early,
     keep_frozen,
 )
-from whatwhere.train.models.family import Family, Network
+from whatwhere.train.models.family import DETECTOR_SETTINGS, Family, Network
 
 if TYPE_CHECKING:
     from whatwhere.train.config import TrainConfig
@@ -385,6 +385,7 @@ FAMILY = Family(
     tasks=frozenset({"detect"}),
     build=_build,
     soft=True,
+    settings=DETECTOR_SETTINGS | {"end_to_end", "small_objects"},
     sizes={
         "s": {"width_head": 96},
         "p": {"width_head": 64},

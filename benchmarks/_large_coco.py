@@ -4,7 +4,7 @@
 no spaces after commas, outlines of 25 corners on average, one label in 86 a crowd with run
 lengths, all of them at the end. There are no pictures, and nothing of COCO is in it.
 
-    python benchmarks/large_coco.py /tmp/large.json --images 1000 --boxes 7000
+    python benchmarks/_large_coco.py /tmp/large.json --images 1000 --boxes 7000
 """
 
 from __future__ import annotations
