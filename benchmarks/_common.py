@@ -81,7 +81,7 @@ def ours(
 ) -> tuple[dict[str, Any], ww.Result]:
     """What the command line trains, as a user gives it, and its scores on the test split."""
     target = folder / "run"
-    command = [sys.executable, "-m", "whatwhere.cli", "train", str(data.resolve())]
+    command = [sys.executable, "-m", "whatwhere", "train", str(data.resolve())]
     command += ["--budget", budget, "--out", str(target)]
     command += ["--model", model] if model else []
     for pair in settings:

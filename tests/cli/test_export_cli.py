@@ -57,11 +57,19 @@ def test_json_and_the_usual_place(trained: Path, run: Run) -> None:
     assert read_spec(trained / "model.onnx") == before
 
 
+def test_the_last_weights(trained: Path, run: Run, tmp_path: Path) -> None:
+    outcome = run("export", trained, "--weights", "last", "--out", tmp_path / "last.onnx")
+    assert outcome.status == 0, outcome.err
+    # After a single epoch the last weights are the best ones.
+    assert read_spec(tmp_path / "last.onnx") == read_spec(trained / "model.onnx")
+
+
 def test_misuse(trained: Path, run: Run, tmp_path: Path) -> None:
     sentence(run("export"), "export --help")
     sentence(run("export", tmp_path / "none"), str(tmp_path / "none"), "whatwhere train")
     sentence(run("export", trained / "model.onnx"), "not the folder of a training run")
     sentence(run("export", trained, "--end-to-end"), "without --end-to-end")
+    sentence(run("export", trained, "--weights", "first"), "'first'", "best or last")
     (tmp_path / "file").write_text("x", "utf-8")
     out = tmp_path / "file" / "model.onnx"
     sentence(run("export", trained, "--out", out), "cannot be written")

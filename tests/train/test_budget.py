@@ -17,7 +17,7 @@ import whatwhere.train.budget as budget_module
 from train_data import Notes
 from whatwhere.data import read
 from whatwhere.train.begin import begin_run, share_out
-from whatwhere.train.budget import Pace, planned
+from whatwhere.train.budget import Pace, StepCost, planned
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.loop import WEIGHTS, State
 from whatwhere.train.network import Step, build
@@ -139,8 +139,8 @@ def _steps(pace: Pace, state: State, clock: Clock, seconds: float, until: int) -
     plan = state.plan
     while plan.step < min(until, plan.total):
         clock.now += seconds
+        pace.step(plan.progress)
         plan.advance()
-        pace.step(False)
         if pace.due(plan) and (text := pace.keep(state, pace.possible(state))):
             said.append(text)
         state.epoch = plan.step // plan.steps_per_epoch
@@ -150,7 +150,7 @@ def _steps(pace: Pace, state: State, clock: Clock, seconds: float, until: int) -
 @pytest.mark.parametrize("epochs", [20, 2])
 def test_a_slow_machine_shortens_the_plan(epochs: int, clock: Clock) -> None:
     """Planned for a second a step and twenty for the end; in fact, two seconds."""
-    pace = Pace(220.0, clock.now, finale=20.0)
+    pace = Pace(220.0, clock.now, StepCost(TrainConfig()), finale=20.0)
     state = State(Plan(200 // epochs, epochs))
     started = clock.now
     said = _steps(pace, state, clock, 2.0, 1000)
@@ -160,7 +160,7 @@ def test_a_slow_machine_shortens_the_plan(epochs: int, clock: Clock) -> None:
 
 
 def test_a_machine_that_becomes_slow_late(clock: Clock) -> None:
-    pace = Pace(1000.0, clock.now)
+    pace = Pace(1000.0, clock.now, StepCost(TrainConfig()))
     state = State(Plan(10, 99))
     started = clock.now
     assert _steps(pace, state, clock, 1.0, 700) == []
@@ -172,7 +172,7 @@ def test_a_machine_that_becomes_slow_late(clock: Clock) -> None:
 
 
 def test_validations_of_uneven_length_do_not_add_up() -> None:
-    pace = Pace(1000.0, 0.0, check=2.0, finale=10.0)
+    pace = Pace(1000.0, 0.0, StepCost(TrainConfig()), check=2.0, finale=10.0)
     for _ in range(50):
         for seconds in (3.0, 2.0):
             pace.validated(seconds)
@@ -183,7 +183,7 @@ def test_validations_of_uneven_length_do_not_add_up() -> None:
 
 
 def test_a_run_on_time_is_left_alone(clock: Clock) -> None:
-    pace = Pace(100.0, clock.now)
+    pace = Pace(100.0, clock.now, StepCost(TrainConfig()))
     state = State(Plan(10, 20))
     assert _steps(pace, state, clock, 0.49, 1000) == []
     assert state.plan.total == 200
@@ -191,7 +191,7 @@ def test_a_run_on_time_is_left_alone(clock: Clock) -> None:
 
 def test_a_short_stall_costs_little(clock: Clock) -> None:
     """Ten seconds at one look are no reason to take all steps for slow."""
-    pace = Pace(1000.0, clock.now)
+    pace = Pace(1000.0, clock.now, StepCost(TrainConfig()))
     state = State(Plan(10, 90))
     _steps(pace, state, clock, 1.0, 100)
     clock.now += 10
@@ -202,21 +202,39 @@ def test_a_short_stall_costs_little(clock: Clock) -> None:
 def test_a_body_that_stands_still_is_no_sign_of_speed(clock: Clock) -> None:
     """The first half of the steps costs half as much as the second."""
     state = State(Plan(10, 20))
-    pace = Pace(160.0, clock.now, frozen=0.5, light=0.5)
+    pace = Pace(160.0, clock.now, StepCost(TrainConfig(frozen=0.5), light=0.5))
     while state.plan.step < state.plan.total:
         still = state.plan.progress < 0.5
         clock.now += 0.5 if still else 1.0
+        pace.step(state.plan.progress)
         state.plan.advance()
-        pace.step(still)
         if pace.due(state.plan):
             assert pace.keep(state, pace.possible(state)) is None
     assert state.plan.total == 200
     assert pace.cost_left(Plan(10, 20)) == pytest.approx(150)
 
 
+def test_small_inputs_are_no_sign_of_speed(clock: Clock) -> None:
+    """From 64 to 128 pixels; the smallest steps cost a quarter."""
+    config = TrainConfig(height=128, width=128, grow=0.5, mosaic_until=0.8)
+    cost = StepCost(config, small=0.25)
+    assert [cost.at(p) for p in (0.0, 0.4, 0.8, 1.0)] == pytest.approx([0.25, 0.5625, 1.0, 1.0])
+    assert 0.6 < cost.mean() < 0.7
+    assert cost.mean(0.8) == pytest.approx(1.0)
+    state = State(Plan(10, 20))
+    pace = Pace(1.001 * 200 * cost.mean() / (1 - 0.01), clock.now, cost)
+    while state.plan.step < state.plan.total:
+        clock.now += cost.at(state.plan.progress)
+        pace.step(state.plan.progress)
+        state.plan.advance()
+        if pace.due(state.plan):
+            assert pace.keep(state, pace.possible(state)) is None
+    assert state.plan.total == 200
+
+
 def test_dear_validations_are_rare_and_counted() -> None:
     """A validation of 20 s after epochs of 10 s: each 25th; all of it fits."""
-    seconds = {"step": 1.0, "light": 1.0, "check": 20.0, "finale": 50.0}
+    seconds = {"step": 1.0, "light": 1.0, "small": 1.0, "check": 20.0, "finale": 50.0}
     state = planned(10, TrainConfig(budget=3600.0), seconds, 100.0)
     assert state.every == 25
     whole = 100 + state.plan.total + (state.plan.epochs // state.every) * 20 + 50
@@ -224,7 +242,7 @@ def test_dear_validations_are_rare_and_counted() -> None:
 
 
 def test_a_set_too_large_for_the_budget_gets_part_of_a_pass() -> None:
-    seconds = {"step": 1.0, "light": 1.0, "check": 1.0, "finale": 10.0}
+    seconds = {"step": 1.0, "light": 1.0, "small": 1.0, "check": 1.0, "finale": 10.0}
     state = planned(5000, TrainConfig(budget=100.0), seconds, 10.0)
     assert 75 <= state.plan.total <= 79
     assert state.plan.epochs == 1
@@ -232,7 +250,7 @@ def test_a_set_too_large_for_the_budget_gets_part_of_a_pass() -> None:
 
 def test_a_part_of_an_epoch_at_the_end() -> None:
     """Passes of 60 s in 100 s: one and a part, not one."""
-    seconds = {"step": 1.0, "light": 1.0, "check": 0.1, "finale": 2.0}
+    seconds = {"step": 1.0, "light": 1.0, "small": 1.0, "check": 0.1, "finale": 2.0}
     state = planned(60, TrainConfig(budget=100.0), seconds, 0.0)
     assert state.plan.epochs == 2
     assert [state.plan.steps_of(0), state.plan.steps_of(1)] == [60, state.plan.total - 60]

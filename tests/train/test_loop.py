@@ -51,7 +51,7 @@ def test_every_task_and_precision(fit: Fit, workshop: Path, tmp_path: Path) -> N
             {
                 "backbone": "test_resnet",
                 "pretrained": "false",
-                "size": "64",
+                "size": "96",
                 "epochs": "2",
                 "batch": "6",
                 "precision": "bf16-mixed",

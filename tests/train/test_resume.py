@@ -57,7 +57,7 @@ def test_the_default_network_resumes_exactly_in_bfloat16(
         backbone="tf_efficientnet_lite0",
         pretrained=True,
         precision="bf16-mixed",
-        size=64,
+        size=96,
         epochs=2,
         mosaic=1.0,
     )

@@ -27,16 +27,28 @@ Fit = Callable[..., State]
 
 def test_sizes_of_steps() -> None:
     config = replace(quick_config("detect"), height=224, width=320, multi_scale=0.5)
-    sizes = {step_size(config, epoch, step) for epoch in range(3) for step in range(40)}
+    sizes = {step_size(config, epoch, step, 0.1) for epoch in range(3) for step in range(40)}
     assert len(sizes) > 5
     assert all(h % 32 == 0 and w % 32 == 0 for h, w in sizes)
     assert min(h for h, _ in sizes) >= 96
     assert max(w for _, w in sizes) <= 480
     assert abs(np.mean([w for _, w in sizes]) - 320) < 60
-    assert step_size(config, 1, 7) == step_size(config, 1, 7)
-    assert step_size(replace(config, multi_scale=0.0), 1, 7) == (224, 320)
+    assert step_size(config, 1, 7, 0.1) == step_size(config, 1, 7, 0.5)
+    assert step_size(replace(config, multi_scale=0.0), 1, 7, 0.1) == (224, 320)
+    assert step_size(config, 1, 7, config.mosaic_until) == (224, 320)
     small = replace(config, height=32, width=32, multi_scale=0.9)
-    assert min(step_size(small, 0, step) for step in range(30)) == (32, 32)
+    assert min(step_size(small, 0, step, 0.1) for step in range(30)) == (32, 32)
+
+
+def test_sizes_that_grow() -> None:
+    config = replace(quick_config("detect"), height=224, width=320, grow=0.5, mosaic_until=0.8)
+    sizes = [step_size(config, 0, 0, progress) for progress in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)]
+    assert sizes == [(128, 160), (128, 192), (160, 256), (192, 288), (224, 320), (224, 320)]
+    assert step_size(replace(config, grow=1.0), 0, 0, 0.0) == (224, 320)
+    both = replace(config, multi_scale=0.5)
+    widths = [step_size(both, 0, step, 0.0)[1] for step in range(40)]
+    assert min(widths) < 160 < max(widths) <= 256
+    assert step_size(both, 0, 0, 0.9) == (224, 320)
 
 
 def test_boxes_follow_their_pictures(tmp_path: Path) -> None:
@@ -63,9 +75,10 @@ def test_boxes_follow_their_pictures(tmp_path: Path) -> None:
 def test_a_network_for_one_size_has_no_other(
     fit: Fit, classifier_config: TrainConfig, workshop: Path, tmp_path: Path
 ) -> None:
-    config = replace(classifier_config, backbone="vit_tiny_patch16_224", multi_scale=0.2)
-    with pytest.raises(UsageError, match=r"multi_scale .* vit_tiny_patch16_224 is built for one"):
-        fit(workshop / "animals", config, tmp_path / "run")
+    for name in ("multi_scale", "grow"):
+        config = replace(classifier_config, backbone="vit_tiny_patch16_224", **{name: 0.5})
+        with pytest.raises(UsageError, match=rf"{name} .* vit_tiny_patch16_224 is built for one"):
+            fit(workshop / "animals", config, tmp_path / "run")
 
 
 # Bodies that stand still.

@@ -111,6 +111,7 @@ def test_all_of_it_resumes_exactly(
         pretrained=True,
         frozen=0.5,
         multi_scale=0.5,
+        grow=0.5,
         batch=2,
         accumulate=2,
         epochs=3,

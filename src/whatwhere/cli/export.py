@@ -29,6 +29,9 @@ def export(
             help="Final boxes, or boxes for non-maximum suppression; as trained if left out.",
         ),
     ] = None,
+    weights: Annotated[
+        str, typer.Option(help="best by the validation, or last: those after the last epoch.")
+    ] = "best",
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> int:
     """Write a run's model file again, after checking it against the trained network."""
@@ -38,7 +41,7 @@ def export(
         if (error.name or "").partition(".")[0] == "whatwhere":
             raise
         raise MissingExtraError("train", "Exporting a run") from error
-    made = export_run(run, out, half=half, name=name, end_to_end=end_to_end)
+    made = export_run(run, out, half=half, name=name, end_to_end=end_to_end, which=weights)
     if as_json:
         typer.echo(json.dumps(made.to_dict(), ensure_ascii=False))
     else:

@@ -13,7 +13,7 @@ from torch import nn
 
 from whatwhere.train.batch import Batch
 from whatwhere.train.body import Body
-from whatwhere.train.budget import planned, trial
+from whatwhere.train.budget import StepCost, planned, trial
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.memory import (
     cpu_most,
@@ -23,6 +23,7 @@ from whatwhere.train.memory import (
 )
 from whatwhere.train.network import Step
 from whatwhere.train.samples import Samples
+from whatwhere.train.scales import grown_size, rescaled
 from whatwhere.train.schedule import warmup_share
 from whatwhere.train.state import State
 from whatwhere.train.validate import Validation
@@ -155,19 +156,30 @@ def _measure(
         ranks=fabric.world_size,
     )
 
+    size = config.height, config.width
+
     def step() -> None:
-        for part in next(steps).cut(accumulate):
+        for part in rescaled(next(steps), size).cut(accumulate):
             _pass(module, part, fabric)
 
-    light = full = trial(step, fabric, config.budget)
+    light = small = full = trial(step, fabric, config.budget)
     if config.frozen:
         body.settle(0.0)
         light = min(full, trial(step, fabric, config.budget))
         body.settle(1.0)
+    if config.grow < 1:
+        size = grown_size(config, 0.0)
+        small = min(full, trial(step, fabric, config.budget))
+    cost = StepCost(config, light / full, small / full)
     check = _time_validation(module, validation, fabric, batch)
     finale = 2 * check + _EXPORT + _EXPORT_EACH * _computing(module)
-    mean = config.frozen * light + (1 - config.frozen) * full
-    return {"step": mean, "light": light / full, "check": check, "finale": finale}
+    return {
+        "step": full * cost.mean(),
+        "light": cost.light,
+        "small": cost.small,
+        "check": check,
+        "finale": finale,
+    }
 
 
 def _time_validation(module: Step, validation: Validation, fabric: Fabric, batch: int) -> float:

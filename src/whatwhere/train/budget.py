@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field
 from lightning_fabric import Fabric
 
 from whatwhere.train.config import TrainConfig
+from whatwhere.train.scales import grown_size
 from whatwhere.train.schedule import Plan
 from whatwhere.train.state import State
 
@@ -22,27 +24,55 @@ _TRIAL_SHARE = 0.1
 _RESERVE = 0.01
 # How often in a run the plan is compared with the clock.
 _LOOKS = 50
+# In how many points the cost of what is to come is looked at.
+_POINTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class StepCost:
+    """What a step costs at each point of training, in steps that train all of the network.
+
+    Args:
+        config: settings with `frozen`, `grow` and the size.
+        light: cost of a step while the body stands still.
+        small: cost of a step at the size with which a growing input begins.
+    """
+
+    config: TrainConfig
+    light: float = 1.0
+    small: float = 1.0
+
+    def at(self, progress: float) -> float:
+        """The cost of the step that is taken at this progress."""
+        cost = self.light if progress < self.config.frozen else 1.0
+        whole = self.config.height * self.config.width
+        least = math.prod(grown_size(self.config, 0.0))
+        if least < whole:
+            share = (math.prod(grown_size(self.config, progress)) - least) / (whole - least)
+            cost *= self.small + (1 - self.small) * share
+        return cost
+
+    def mean(self, since: float = 0.0) -> float:
+        """The mean cost of the steps from a progress to the end."""
+        points = (since + (1 - since) * (i + 0.5) / _POINTS for i in range(_POINTS))
+        return statistics.fmean(self.at(point) for point in points)
 
 
 @dataclass(slots=True)
 class Pace:
     """What a sitting has measured of its speed, and what is left of its budget.
 
-    A step's cost is counted in whole steps: while the body stands still, a step is cheaper.
-
     Args:
         budget: seconds; 0 for none, then nothing is ever shortened.
         started: `time.monotonic()` when the run began; earlier sittings count.
-        frozen: share of progress in which the body stands still.
-        light: cost of a step then.
+        cost: of a step.
         check: seconds of a validation.
         finale: seconds that come after the last step: last validation, export, its scores.
     """
 
     budget: float
     started: float
-    frozen: float = 0.0
-    light: float = 1.0
+    cost: StepCost
     check: float = 0.0
     finale: float = 0.0
     _done: float = field(default=0.0, init=False)
@@ -51,9 +81,9 @@ class Pace:
     _marks: list[tuple[float, float]] = field(default_factory=list, init=False)
     _said: int = field(default=0, init=False)
 
-    def step(self, still: bool) -> None:
-        """A step is done; `still` if the body stood still in it."""
-        self._done += self.light if still else 1.0
+    def step(self, progress: float) -> None:
+        """The step that began at this progress is done."""
+        self._done += self.cost.at(progress)
 
     def validated(self, seconds: float) -> None:
         """A validation took so long."""
@@ -67,8 +97,7 @@ class Pace:
 
     def cost_left(self, plan: Plan) -> float:
         """Cost of the steps to do."""
-        still = max(0.0, self.frozen - plan.progress) / max(1e-9, 1 - plan.progress)
-        return (plan.total - plan.step) * (1 - still * (1 - self.light))
+        return (plan.total - plan.step) * self.cost.mean(plan.progress)
 
     def due(self, plan: Plan) -> bool:
         """Whether it is time to compare the plan with the clock."""
@@ -111,8 +140,8 @@ def planned(steps: int, config: TrainConfig, seconds: dict[str, float], spent: f
     Args:
         steps: of an epoch.
         config: settings.
-        seconds: a mean "step", and "light", "check", "finale" as in `Pace`; empty without a
-            budget.
+        seconds: a mean "step", "light" and "small" as in `StepCost`, "check" and "finale" as in
+            `Pace`; empty without a budget.
         spent: seconds since the run began.
     """
     if config.epochs:
@@ -128,7 +157,7 @@ def planned(steps: int, config: TrainConfig, seconds: dict[str, float], spent: f
     total = max(1, min(possible, int(left / (step + check / (every * steps)))))
     steps = min(steps, total)
     plan = Plan.of(steps, total)
-    costs = {name: seconds[name] for name in ("light", "check", "finale")}
+    costs = {name: seconds[name] for name in ("light", "small", "check", "finale")}
     return State(plan, every=min(every, plan.epochs), costs=costs)
 
 

@@ -196,6 +196,13 @@ class TrainConfig:
         least=0,
         most=0.9,
     )
+    grow: float = _setting(
+        1.0,
+        "share of the input's size with which training begins, to grow to all of it until"
+        " mosaic_until; early steps then cost less",
+        least=0.25,
+        most=1,
+    )
     metric: str = _setting(
         "", "number of the validation that decides which weights are best; '' for the task's own"
     )

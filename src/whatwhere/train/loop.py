@@ -16,7 +16,7 @@ from whatwhere.images import write_atomic
 from whatwhere.train.batch import Batch
 from whatwhere.train.begin import begin_run, share_out
 from whatwhere.train.body import Body, set_rates
-from whatwhere.train.budget import Pace
+from whatwhere.train.budget import Pace, StepCost
 from whatwhere.train.checkpoint import load_run, save_run, save_tensors
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.guard import Guard
@@ -93,7 +93,9 @@ def fit(
     body.settle(plan.progress)
     step_module, optimizer = fabric.setup(module, optimizer)
     guard = Guard(samples, config, state)
-    pace = Pace(config.budget, started, frozen=config.frozen, **state.costs)
+    costs = dict(state.costs)
+    cost = StepCost(config, costs.pop("light", 1.0), costs.pop("small", 1.0))
+    pace = Pace(config.budget, started, cost, **costs)
     if first:
         planned(state)
     if watchers and first and state.epoch < plan.epochs:
@@ -118,8 +120,8 @@ def fit(
                 step_module = fabric.setup_module(module)
             rate = set_rates(optimizer, config, plan.progress, state.warmup)
             batch = batch.to(fabric.device)
-            if config.multi_scale and mixed:
-                batch = rescaled(batch, step_size(config, state.epoch, plan.step))
+            if config.multi_scale or config.grow < 1:
+                batch = rescaled(batch, step_size(config, state.epoch, plan.step, plan.progress))
             while True:
                 try:
                     parts = _gradients(step_module, optimizer, batch, state, fabric, guard)
@@ -136,8 +138,8 @@ def fit(
             guard.gradient(norm, batch)
             optimizer.step()
             average.update(net)
+            pace.step(plan.progress)
             plan.advance()
-            pace.step(body.still)
             for name, value in parts.items():
                 losses[name] = losses.get(name, 0.0) + value
             listener.steps(plan.step, plan.total, f"loss {parts['loss']:.3f}")

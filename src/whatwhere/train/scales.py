@@ -1,4 +1,4 @@
-"""Multi-scale training: each step's pictures are resized, so that size matters less."""
+"""Inputs of other sizes: varied, so that size matters less, or growing, to save time."""
 
 from __future__ import annotations
 
@@ -18,31 +18,54 @@ _MULTIPLE = 32
 
 
 def check_scales(config: TrainConfig) -> None:
-    """Refuse multi-scale training of a network that is built for one size.
+    """Refuse other sizes for a network that is built for one.
 
     Raises:
         UsageError: the backbone takes one size alone.
     """
-    about = timm.get_pretrained_cfg(config.backbone) if config.multi_scale else None
+    name = "multi_scale" if config.multi_scale else "grow" if config.grow < 1 else ""
+    about = timm.get_pretrained_cfg(config.backbone) if name else None
     if about is not None and about.fixed_input_size:
         raise UsageError(
-            f"multi_scale changes the input's size, but {config.backbone} is built for one: leave"
-            " multi_scale out, or use a convolutional backbone"
+            f"{name} changes the input's size, but {config.backbone} is built for one: leave"
+            f" {name} out, or use a convolutional backbone"
         )
 
 
-def step_size(config: TrainConfig, epoch: int, step: int) -> tuple[int, int]:
+def grown_size(config: TrainConfig, progress: float) -> tuple[int, int]:
+    """(height, width) in pixels, multiples of 32, of an input that grows; the model's at last.
+
+    Small inputs at first are the idea of Howard, fastai's entry to DAWNBench, 2018, and of Tan and
+    Le, EfficientNetV2, ICML 2021, section 4.2.
+
+    Args:
+        config: settings with `height`, `width`, `grow` and `mosaic_until`.
+        progress: of the run, in 0..1.
+    """
+    if config.grow >= 1 or progress >= config.mosaic_until:
+        return config.height, config.width
+    return _scaled(config, config.grow + (1 - config.grow) * progress / config.mosaic_until)
+
+
+def step_size(config: TrainConfig, epoch: int, step: int, progress: float) -> tuple[int, int]:
     """(height, width) of a step's input in pixels, multiples of 32; follows from the seed.
 
     Args:
-        config: settings with `height`, `width` and `multi_scale`.
+        config: settings with `height`, `width`, `multi_scale` and `grow`.
         epoch: its number.
         step: of the run.
+        progress: of the run, in 0..1.
     """
-    if not config.multi_scale:
-        return config.height, config.width
+    if not config.multi_scale or progress >= config.mosaic_until:
+        return grown_size(config, progress)
     random = np.random.default_rng([config.seed, epoch, step, 2])
     factor = 1 + config.multi_scale * random.uniform(-1, 1)
+    if config.grow < 1:
+        factor *= config.grow + (1 - config.grow) * progress / config.mosaic_until
+    return _scaled(config, factor)
+
+
+def _scaled(config: TrainConfig, factor: float) -> tuple[int, int]:
     height, width = (
         max(_MULTIPLE, round(side * factor / _MULTIPLE) * _MULTIPLE)
         for side in (config.height, config.width)
