@@ -1,7 +1,5 @@
 """COCO's numbers, equal to pycocotools' to the last bit."""
 
-import contextlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from made_boxes import generated, oracle
 from whatwhere.metrics.coco import SUMMARY, FoundBoxes, TrueBoxes, coco_scores
 
 GOLDEN = {
@@ -29,45 +28,6 @@ GOLDEN = {
 }
 
 
-def oracle(images: list[int], classes: list[int], truth: TrueBoxes, found: FoundBoxes) -> Any:
-    """pycocotools on the same arrays, fed as dictionaries."""
-    from pycocotools.coco import COCO
-    from pycocotools.cocoeval import COCOeval
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        dataset = COCO()
-        dataset.dataset = {
-            "images": [{"id": image} for image in images],
-            "categories": [{"id": class_id, "name": str(class_id)} for class_id in classes],
-            "annotations": [
-                {
-                    "id": number + 1,
-                    "image_id": int(truth.image[number]),
-                    "category_id": int(truth.class_id[number]),
-                    "bbox": truth.xywh[number].tolist(),
-                    "area": float(truth.area[number]),
-                    "iscrowd": int(truth.ignore[number]),
-                }
-                for number in range(len(truth.image))
-            ],
-        }
-        dataset.createIndex()
-        rows = [
-            {
-                "image_id": int(found.image[number]),
-                "category_id": int(found.class_id[number]),
-                "bbox": found.xywh[number].tolist(),
-                "score": float(found.score[number]),
-            }
-            for number in range(len(found.image))
-        ]
-        judge = COCOeval(dataset, dataset.loadRes(rows), "bbox")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    return judge
-
-
 def compare(images: list[int], classes: list[int], truth: TrueBoxes, found: FoundBoxes) -> Any:
     """Both on one set: every array and all 12 numbers must be the same bits."""
     judge = oracle(images, classes, truth, found)
@@ -82,47 +42,6 @@ def compare(images: list[int], classes: list[int], truth: TrueBoxes, found: Foun
         mean = float(np.mean(own[own > -1])) if (own > -1).any() else None
         assert scores.of_class(class_id)["AP"] == mean
     return scores
-
-
-def generated(
-    rng: np.random.Generator,
-    images: int,
-    classes: int,
-    *,
-    boxes: int = 6,
-    extra: int = 6,
-    levels: int | None = None,
-    crowds: float = 0.1,
-) -> tuple[TrueBoxes, FoundBoxes]:
-    """Random boxes; predictions are shaken copies of the truth and inventions."""
-    counts = rng.integers(0, boxes + 1, images)
-    image = np.repeat(np.arange(images), counts)
-    count = len(image)
-    xywh = np.concatenate(
-        [rng.uniform(0, 300, (count, 2)), np.exp(rng.uniform(0.5, 5.5, (count, 2)))], axis=1
-    ).round(2)
-    area = xywh[:, 2] * xywh[:, 3] * rng.choice([1.0, 0.6], count)
-    class_id = rng.integers(0, classes, count)
-    truth = TrueBoxes(image, class_id, xywh, area, rng.random(count) < crowds)
-
-    twice = rng.permutation(np.repeat(np.arange(count), rng.integers(0, 3, count)))
-    shaken = xywh[twice] + rng.normal(0, 0.05, (len(twice), 4)) * xywh[twice][:, [2, 3, 2, 3]]
-    shaken[:, 2:] = np.abs(shaken[:, 2:])
-    invented = np.concatenate(
-        [rng.uniform(0, 300, (extra * images, 2)), rng.uniform(0, 90, (extra * images, 2))], axis=1
-    )
-    all_boxes = np.concatenate([shaken, invented])
-    score = rng.random(len(all_boxes))
-    if levels is not None:
-        score = np.floor(score * levels) / levels
-    order = rng.permutation(len(all_boxes))
-    found = FoundBoxes(
-        np.concatenate([image[twice], rng.integers(0, images, extra * images)])[order],
-        np.concatenate([class_id[twice], rng.integers(0, classes, extra * images)])[order],
-        all_boxes[order],
-        score[order],
-    )
-    return truth, found
 
 
 def test_golden_numbers_and_pycocotools_on_the_published_set(shared: Path) -> None:
