@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.metrics.classification import macro, precision_recall_f1
+from whatwhere.metrics.curves import average_precision_of, precision_levels, steps
 from whatwhere.metrics.partial import known_pairs
 from whatwhere.types import Prediction
 
@@ -119,31 +120,10 @@ def multilabel_scores(
 
 
 def average_precision(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> float | None:
-    """Area under the precision-recall steps, without interpolation; None without positives.
-
-    sum of (recall_n - recall_{n-1}) * precision_n over the distinct scores, as in
-    scikit-learn's `average_precision_score`.
-    """
-    if not truth.any():
-        return None
-    precision, recall = _steps(truth, scores)
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    """Area under the precision-recall steps, without interpolation; None without positives."""
+    return average_precision_of(steps(truth, scores))
 
 
 def recall_curve(truth: NDArray[np.bool_], scores: NDArray[np.float64]) -> list[float]:
     """Best precision at recall 0, 0.01, … 1 or more (101 values), for drawing."""
-    precision, recall = _steps(truth, scores)
-    best = np.maximum.accumulate(precision[::-1])[::-1]
-    at = np.searchsorted(recall, np.linspace(0, 1, 101) - 1e-12, side="left")
-    return [float(value) for value in np.append(best, 0.0)[np.minimum(at, len(best))]]
-
-
-def _steps(
-    truth: NDArray[np.bool_], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Precision and recall after each distinct score, from the best score down."""
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    hits = np.cumsum(truth[order])[ends].astype(np.float64)
-    return hits / (ends + 1), hits / hits[-1]
+    return precision_levels(steps(truth, scores)) or []
