@@ -23,17 +23,21 @@ def score_detection(
 ) -> dict[str, Any]:
     """COCO's 12 numbers and `per_class`; see `metrics.score`."""
     names = {place: name for place, name in enumerate(data.names) if name in classes}
-    truth = true_boxes(data)
-    found = found_boxes(predictions, data.names)
-    known = known_pairs(data, "complete")
-    if known is not None:
-        truth = truth.only(known[truth.image, truth.class_id])
-        found = found.only(
-            (found.class_id < len(data.names))
-            & known[found.image, np.minimum(found.class_id, len(data.names) - 1)]
-        )
+    truth, found = known_boxes(data, true_boxes(data), found_boxes(predictions, data.names))
     scores = coco_scores(np.arange(len(data)), names, truth, found)
     return as_result(scores, names, truth, curves=curves)
+
+
+def known_boxes(data: Dataset, truth: TrueBoxes, found: FoundBoxes) -> tuple[TrueBoxes, FoundBoxes]:
+    """Without the rows whose class is not labelled completely in their picture."""
+    known = known_pairs(data, "complete")
+    if known is None:
+        return truth, found
+    last = len(data.names) - 1
+    return (
+        truth.only(known[truth.image, truth.class_id]),
+        found.only((found.class_id <= last) & known[found.image, np.minimum(found.class_id, last)]),
+    )
 
 
 def as_result(
