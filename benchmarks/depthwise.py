@@ -57,7 +57,7 @@ def main() -> None:
         weight = torch.randn(channels, 1, kernel, kernel, dtype=torch.bfloat16, requires_grad=True)
         pads = (kernel // 2, kernel // 2)
         theirs = functional.conv2d(x, weight, None, stride, pads, 1, channels)
-        ours = depthwise_conv(x, weight, (stride, stride), pads)
+        ours = depthwise_conv(x, weight, (stride, stride), (kernel // 2,) * 4)
         gradient = torch.randn_like(theirs)
         work = f"{channels}x{height}x{width}, {kernel}x{kernel} stride {stride}, backward"
 

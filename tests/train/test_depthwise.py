@@ -10,20 +10,23 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional
 
-from whatwhere.train.depthwise import DepthwiseConv, _Depthwise, depthwise_conv, quicken
+from whatwhere.train.depthwise import DepthwiseConv, _Depthwise, depthwise_conv, quicken, sides
 
 Pair = tuple[int, int]
+Sides = tuple[int, int, int, int]
 
 
 def _gradients(
-    x: Tensor, weight: Tensor, stride: Pair, padding: Pair, ours: bool
+    x: Tensor, weight: Tensor, stride: Pair, padding: Sides, ours: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output and the gradients of a weighted sum of it, by x and by weight."""
     x, weight = x.clone().requires_grad_(), weight.clone().requires_grad_()
     if ours:
         y = _Depthwise.apply(x, weight, stride, padding)
     else:
-        y = functional.conv2d(x, weight, None, stride, padding, 1, weight.shape[0])
+        above, below, left, right = padding
+        padded = functional.pad(x, (left, right, above, below))
+        y = functional.conv2d(padded, weight, None, stride, 0, 1, weight.shape[0])
     generator = torch.Generator().manual_seed(1)
     share = torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.dtype)
     (y * share).sum().backward()
@@ -44,7 +47,7 @@ def _tensors(shape: tuple[int, int, int, int], kernel: Pair) -> tuple[Tensor, Te
 @pytest.mark.parametrize("size", [(8, 8), (9, 7), (7, 12)])
 def test_gradients_are_torchs_own(kernel: int, stride: int, size: Pair) -> None:
     x, weight = _tensors((2, 3, *size), (kernel, kernel))
-    padding = (kernel // 2, kernel // 2)
+    padding = (kernel // 2,) * 4
     ours = _gradients(x, weight, (stride, stride), padding, True)
     theirs = _gradients(x, weight, (stride, stride), padding, False)
     for mine, other in zip(ours, theirs, strict=True):
@@ -56,10 +59,10 @@ def test_gradients_are_torchs_own(kernel: int, stride: int, size: Pair) -> None:
 def test_any_shape(data: st.DataObject) -> None:
     kernel = (data.draw(st.integers(1, 7), "kh"), data.draw(st.integers(1, 7), "kw"))
     stride = (data.draw(st.integers(1, 3), "sy"), data.draw(st.integers(1, 3), "sx"))
-    padding = tuple(data.draw(st.integers(0, k - 1), "padding") for k in kernel)
+    padding = tuple(data.draw(st.integers(0, k - 1), "padding") for k in kernel for _ in range(2))
     size = [
-        data.draw(st.integers(max(1, k - 2 * p), 14), "size")
-        for k, p in zip(kernel, padding, strict=True)
+        data.draw(st.integers(max(1, k - sum(padding[2 * i : 2 * i + 2])), 14), "size")
+        for i, k in enumerate(kernel)
     ]
     shape = (data.draw(st.integers(1, 2)), data.draw(st.integers(1, 4)), *size)
     x, weight = _tensors(shape, kernel)  # type: ignore[arg-type]
@@ -71,10 +74,26 @@ def test_any_shape(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("size", [(8, 8), (8, 7), (9, 12), (2, 2), (64, 64)])
+def test_the_padding_of_tensorflow(kernel: int, size: Pair) -> None:
+    """The same as timm's, which copies the input into a padded one."""
+    x, weight = _tensors((2, 3, *size), (kernel, kernel))
+    conv = Conv2dSame(3, 3, kernel, 2, groups=3, bias=False).double()
+    conv.weight.data.copy_(weight)
+    padding = sides("same", size, (kernel, kernel), (2, 2))
+    made, grad_x, grad_weight = _gradients(x, weight, (2, 2), padding, True)
+    torch.testing.assert_close(made, conv(x))
+    exact = _gradients(x, weight, (2, 2), padding, False)
+    torch.testing.assert_close(grad_x, exact[1])
+    torch.testing.assert_close(grad_weight, exact[2])
+    assert sides((1, 2), size, (kernel, kernel), (2, 2)) == (1, 1, 2, 2)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_bfloat16_is_close_to_float32(kernel: int, stride: int) -> None:
     x, weight = (tensor.float() for tensor in _tensors((2, 8, 15, 18), (kernel, kernel)))
-    padding = (kernel // 2, kernel // 2)
+    padding = (kernel // 2,) * 4
     exact = _gradients(x, weight, (stride, stride), padding, False)
     rounded = _gradients(x.bfloat16(), weight.bfloat16(), (stride, stride), padding, True)
     for mine, other in zip(rounded, exact, strict=True):
@@ -86,10 +105,10 @@ def test_bfloat16_is_close_to_float32(kernel: int, stride: int) -> None:
 
 def test_only_bfloat16_on_the_cpu_takes_the_new_way() -> None:
     x, weight = (tensor.float().requires_grad_() for tensor in _tensors((1, 4, 8, 8), (3, 3)))
-    plain = depthwise_conv(x, weight, (1, 1), (1, 1))
+    plain = depthwise_conv(x, weight, (1, 1), (1, 1, 1, 1))
     assert "Depthwise" not in type(plain.grad_fn).__name__
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        quick = depthwise_conv(x, weight, (1, 1), (1, 1))
+        quick = depthwise_conv(x, weight, (1, 1), (1, 1, 1, 1))
     assert quick.dtype == torch.bfloat16
     assert "Depthwise" in type(quick.grad_fn).__name__
     quick.sum().backward()
@@ -101,7 +120,7 @@ def test_only_bfloat16_on_the_cpu_takes_the_new_way() -> None:
 def test_a_frozen_input_gets_no_gradient() -> None:
     x, weight = _tensors((1, 2, 6, 6), (5, 5))
     weight.requires_grad_()
-    _Depthwise.apply(x, weight, (1, 1), (2, 2)).sum().backward()
+    _Depthwise.apply(x, weight, (1, 1), (2, 2, 2, 2)).sum().backward()
     assert x.grad is None
     assert weight.grad is not None
     assert torch.isfinite(weight.grad).all()

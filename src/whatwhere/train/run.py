@@ -17,6 +17,7 @@ from whatwhere.errors import TrainError, UsageError
 from whatwhere.images import write_atomic
 from whatwhere.runtime import read_spec
 from whatwhere.specs import DataSummary
+from whatwhere.train.allocator import kept_memory
 from whatwhere.train.checkpoint import load_tensors, unpack
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.finish import MODEL, Run, finish, make_spec
@@ -153,6 +154,7 @@ def train_model(
         write_atomic(target / CONFIG, json.dumps(settings, indent=2) + "\n")
 
     with ExitStack() as held:
+        held.enter_context(kept_memory(fabric.device.type))
         from_first(fabric, lambda: held.enter_context(locked(target)))
         if fabric.is_global_zero and about["held_out"]:
             # So that `evaluate` can score the pictures that training has not seen.

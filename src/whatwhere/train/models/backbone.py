@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from whatwhere.errors import TrainError
-from whatwhere.train.depthwise import depthwise_conv
+from whatwhere.train.depthwise import depthwise_conv, sides
 
 DEFAULT_BACKBONE = "tf_efficientnet_lite0"
 LEVELS = (8, 16, 32)
@@ -320,10 +320,13 @@ class ConvScale(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.weight * self.scale[:, None, None, None]
-        if self.same:
-            x = pad_same(x, list(weight.shape[-2:]), list(self.stride), list(self.dilation))
+        kernel: Any = weight.shape[-2:]
         if self.groups == weight.shape[0] and weight.shape[1] == 1 and self.dilation == (1, 1):
-            return depthwise_conv(x, weight, self.stride, self.padding, self.shift)  # type: ignore[arg-type]
+            size: Any = x.shape[-2:]
+            padding = sides("same" if self.same else self.padding, size, kernel, self.stride)  # type: ignore[arg-type]
+            return depthwise_conv(x, weight, self.stride, padding, self.shift)  # type: ignore[arg-type]
+        if self.same:
+            x = pad_same(x, list(kernel), list(self.stride), list(self.dilation))
         return functional.conv2d(
             x, weight, self.shift, self.stride, self.padding, self.dilation, self.groups
         )

@@ -66,7 +66,7 @@ class Depthwise(nn.Conv2d):
         super().__init__(width, width, kernel, stride, kernel // 2, groups=width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return depthwise_conv(x, self.weight, self.stride, self.padding)  # type: ignore[arg-type]
+        return depthwise_conv(x, self.weight, self.stride, (self.weight.shape[-1] // 2,) * 4)  # type: ignore[arg-type]
 
 
 def convolution(
