@@ -29,23 +29,37 @@ def score_classification(
     Pictures of other classes are left out, and answers of other classes are passed over.
     """
     names = [name for name in data.names if name in classes]
-    index = {name: place for place, name in enumerate(names)}
-    place_of = np.array([index.get(name, NOTHING) for name in data.names], dtype=np.int64)
-    ignore = data.labels["ignore"].fill_null(False).to_numpy().astype(bool)
-    truth = place_of[data.labels["class_id"].to_numpy().astype(np.int64)]
-    keep = ~ignore & (truth != NOTHING)
-    ranked = np.full((len(predictions), _TOP), NOTHING, dtype=np.int64)
-    for row, prediction in enumerate(predictions):
-        best = islice((index[n] for n in prediction.label_names if n in index), _TOP)
-        for rank, place in enumerate(best):
-            ranked[row, rank] = place
-    image = data.labels["image"].to_numpy().astype(np.int64)
-    result = classification_scores(truth[keep], ranked[image[keep]], len(names))
+    image, truth = right_classes(data, names)
+    ranked = ranked_classes(predictions, names)
+    result = classification_scores(truth, ranked[image], len(names))
     matrix: NDArray[np.int64] = result.pop("confusion")
     result["per_class"] = dict(zip(names, result["per_class"], strict=True))
     if curves:
         result["confusion"] = matrix.tolist()
     return result
+
+
+def right_classes(
+    data: Dataset, names: Sequence[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Picture and right class, as a place in `names`, of every label that counts; int64 (N,)."""
+    index = {name: place for place, name in enumerate(names)}
+    place_of = np.array([index.get(name, NOTHING) for name in data.names], dtype=np.int64)
+    ignore = data.labels["ignore"].fill_null(False).to_numpy().astype(bool)
+    truth = place_of[data.labels["class_id"].to_numpy().astype(np.int64)]
+    keep = ~ignore & (truth != NOTHING)
+    return data.labels["image"].to_numpy().astype(np.int64)[keep], truth[keep]
+
+
+def ranked_classes(predictions: Sequence[Prediction], names: Sequence[str]) -> NDArray[np.int64]:
+    """The best five classes of each prediction, int64 (N, 5), -1 where it names fewer."""
+    index = {name: place for place, name in enumerate(names)}
+    ranked = np.full((len(predictions), _TOP), NOTHING, dtype=np.int64)
+    for row, prediction in enumerate(predictions):
+        best = islice((index[n] for n in prediction.label_names if n in index), _TOP)
+        for rank, place in enumerate(best):
+            ranked[row, rank] = place
+    return ranked
 
 
 def classification_scores(
