@@ -147,6 +147,7 @@ def pair_areas(
         truth, found, row, group_true, group_found, float(limits.min(initial=1.0))
     )
     size = found.xywh[row, 2] * found.xywh[row, 3]
+    image, class_id, score = found.image[row], found.class_id[row], found.score[row]
     result = []
     for low, high in areas:
         idle = truth.ignore | (truth.area < low) | (truth.area > high)
@@ -164,9 +165,9 @@ def pair_areas(
         result.append(
             Pairs(
                 ious=tuple(float(value) for value in ious),
-                image=found.image[row],
-                class_id=found.class_id[row],
-                score=found.score[row],
+                image=image,
+                class_id=class_id,
+                score=score,
                 row=row,
                 rank=rank,
                 ignored=idle_choice | ((choice == NOBODY) & outside),
@@ -253,7 +254,10 @@ def pair_iou(
     inter = sides[:, 0] * sides[:, 1]
     own = found[:, 2] * found[:, 3]
     union = np.where(crowd, own, own + true[:, 2] * true[:, 3] - inter)
-    return np.divide(inter, union, out=np.zeros(len(found)), where=meets & (union > 0))
+    iou: NDArray[np.float64] = np.divide(
+        inter, union, out=np.zeros(len(found)), where=meets & (union > 0)
+    )
+    return iou
 
 
 def _accept(
