@@ -79,7 +79,7 @@ def test_centred_holds_a_number_that_its_samples_miss() -> None:
     """The number of different pictures: samples always have fewer."""
 
     class Distinct:
-        images, keys = 100, MEAN
+        images, keys, bounds = 100, MEAN, (0.0, 1.0)
 
         def support(self, units: np.ndarray) -> np.ndarray:
             return np.array([len(units)])
@@ -91,6 +91,8 @@ def test_centred_holds_a_number_that_its_samples_miss() -> None:
     assert percentile.high < percentile.value == 1
     centred = intervals(Distinct())["mean", None]
     assert centred.low < 1 == centred.high
+    # As far below the number as the samples' lower quantile lies below their mean.
+    assert 1 - centred.low == pytest.approx((percentile.high - percentile.low) / 2, rel=0.3)
 
 
 def test_groups_are_drawn_together() -> None:

@@ -48,6 +48,10 @@ class Weighted(Protocol):
     def keys(self) -> tuple[Key, ...]:
         """What the Q numbers are."""
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest value that they can have."""
+
     def support(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many units each number rests on, int64 (Q,); `units`, int64 (M,), by picture."""
 
@@ -112,7 +116,9 @@ def intervals(
     value = numbers(np.ones((1, numbers.images), dtype=np.int32))[0]
     drawn = np.concatenate([numbers(w) for w in draws(units, count, samples, seed)])
     acceleration = _acceleration(numbers, units, count, seed) if method == "bca" else None
-    low, high = ends_of(value, drawn, level, acceleration, centred=method == "centred")
+    low, high = ends_of(
+        value, drawn, level, acceleration, centred=method == "centred", bounds=numbers.bounds
+    )
     support = numbers.support(units)
     error, defined = spread(drawn)
     return {
@@ -197,6 +203,7 @@ def ends_of(
     acceleration: NDArray[np.float64] | None = None,
     *,
     centred: bool,
+    bounds: tuple[float, float],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Both ends of every interval, float64 (Q,); NaN where there is none.
 
@@ -204,7 +211,7 @@ def ends_of(
         value: float64 (Q,), the numbers.
         drawn: float64 (S, Q), the samples, NaN where undefined.
         acceleration: of BCa, float64 (Q,).
-        centred: move the samples' mean onto the number.
+        centred: move the samples' mean onto the number, and the ends no further than `bounds`.
     """
     ordered = np.sort(drawn, axis=0)  # NaN last
     valid = np.isfinite(ordered).sum(axis=0)
@@ -225,9 +232,7 @@ def ends_of(
     ends = ordered[lower, column] * (1 - share) + ordered[upper, column] * share
     if centred:
         mean = np.where(np.isfinite(ordered), ordered, 0).sum(axis=0) / np.maximum(valid, 1)
-        # No further than samples and number went: so it stays in 0..1 where they do.
-        last = ordered[np.maximum(valid - 1, 0), column]
-        ends = np.clip(ends + (value - mean), np.fmin(ordered[0], value), np.fmax(last, value))
+        ends = np.clip(ends + (value - mean), *bounds)
     ends[:, (2 * valid < len(drawn)) | ~np.isfinite(value)] = np.nan
     return ends[0], ends[1]
 

@@ -131,6 +131,8 @@ class BoxNumbers:
         sizes: also the numbers of small, medium and large boxes, for twice the time.
     """
 
+    bounds = (0.0, 1.0)
+
     def __init__(
         self,
         images: int,

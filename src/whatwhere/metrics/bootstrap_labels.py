@@ -36,6 +36,8 @@ class LabelNumbers:
         ranked: int64 (N, k), the classes of each answer, best first; -1 for none.
     """
 
+    bounds = (0.0, 1.0)
+
     def __init__(
         self,
         images: int,
@@ -93,6 +95,8 @@ class TableNumbers:
         known: bool (M, C); pairs that are False count nowhere.
     """
 
+    bounds = (0.0, 1.0)
+
     def __init__(
         self,
         names: Sequence[str],
@@ -143,10 +147,17 @@ class MeanNumbers:
     Args:
         keys: what the Q numbers are.
         values: float64 (M, Q); NaN where a picture has no such number.
+        bounds: the least and the largest value that they can have.
     """
 
-    def __init__(self, keys: Sequence[Key], values: NDArray[np.float64]) -> None:
+    def __init__(
+        self,
+        keys: Sequence[Key],
+        values: NDArray[np.float64],
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> None:
         _check_table(keys, values)
+        self.bounds = bounds
         self.images, self.keys = len(values), tuple(keys)
         self._valid = np.isfinite(values)
         self._values = np.where(self._valid, values, 0.0)
@@ -170,6 +181,7 @@ class CountNumbers:
         counts: (M, K), the counts of each picture, such as its right, false and missed boxes.
         function: from sums float64 (B, K) to numbers float64 (B, Q), NaN where undefined.
         members: bool (M, Q), which pictures a number rests on; None for all.
+        bounds: the least and the largest value that the numbers can have.
     """
 
     def __init__(
@@ -178,7 +190,9 @@ class CountNumbers:
         counts: NDArray[np.float64] | NDArray[np.int64],
         function: Callable[[NDArray[np.float64]], NDArray[np.float64]],
         members: NDArray[np.bool_] | None = None,
+        bounds: tuple[float, float] = (0.0, 1.0),
     ) -> None:
+        self.bounds = bounds
         if members is not None:
             _check_table(keys, members)
         self.images, self.keys = len(counts), tuple(keys)

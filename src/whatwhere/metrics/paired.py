@@ -96,7 +96,9 @@ def differences(
     one, two = first(once)[0], second(once)[0]
     value = two - one
     drawn = np.concatenate([second(w) - first(w) for w in draws(units, count, samples, seed)])
-    low, high = ends_of(value, drawn, level, centred=True)
+    least, most = first.bounds
+    bounds = (least - most, most - least)
+    low, high = ends_of(value, drawn, level, centred=True, bounds=bounds)
     error, defined = spread(drawn)
     if pooled is None:
         p = _bootstrap_p(value, drawn)
