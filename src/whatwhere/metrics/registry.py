@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from whatwhere.metrics.definition import Metric
+from whatwhere.metrics.registry_classes import CLASSIFY, MULTILABEL
 from whatwhere.types import Task
+
+__all__ = ["FURTHER", "METRICS", "PRIMARY", "Metric"]
 
 _COCO = "COCO detection evaluation, https://cocodataset.org/#detection-eval"
 _VOC = "Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 2010"
@@ -22,24 +24,6 @@ _OPEN_IMAGES = (
 _TIDE = "Bolya et al., TIDE: A General Toolbox for Identifying Object Detection Errors, ECCV 2020"
 _CALTECH = "Dollar et al., Pedestrian Detection: An Evaluation of the State of the Art, PAMI 2012"
 _IMAGENET = "Russakovsky et al., ImageNet Large Scale Visual Recognition Challenge, IJCV 2015"
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """A number in 0..1, larger is better unless `smaller_is_better`.
-
-    Args:
-        name: its standard name, the key in results.
-        definition: one sentence.
-        source: the paper or specification that defines it.
-        smaller_is_better: whether it counts what goes wrong.
-    """
-
-    name: str
-    definition: str
-    source: str
-    smaller_is_better: bool = False
-
 
 _AP = "Mean over classes and 101 recall levels of the best precision at that recall or above"
 _AR = "Mean over classes and IoU thresholds 0.50 to 0.95 of the recall"
@@ -92,8 +76,8 @@ _LVIS_AP = f"{_AP}, averaged over IoU thresholds 0.50 to 0.95, best 300 boxes a 
 _TIDE_GAIN = "What AP50 would gain if no predicted box"
 
 FURTHER: dict[Task, tuple[Metric, ...]] = {
-    "classify": (),
-    "multilabel": (),
+    "classify": CLASSIFY,
+    "multilabel": MULTILABEL,
     "detect": (
         Metric(
             "voc_AP50",
