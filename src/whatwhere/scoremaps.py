@@ -130,4 +130,5 @@ def temper(probabilities: NDArray[np.floating], temperature: float) -> NDArray[n
     top = values.max(axis=1, keepdims=True, initial=0.0)
     scaled = np.divide(values, top, out=np.zeros_like(values), where=top > 0) ** (1 / temperature)
     total = scaled.sum(axis=1, keepdims=True)
-    return np.divide(scaled, total, out=np.zeros_like(scaled), where=total > 0)
+    rows: NDArray[np.float64] = np.divide(scaled, total, out=np.zeros_like(scaled), where=total > 0)
+    return rows

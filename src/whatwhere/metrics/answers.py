@@ -42,12 +42,14 @@ class ClassAnswers:
     @property
     def right(self) -> NDArray[np.bool_]:
         """Whether the first class is the right one, (N,)."""
-        return self.first == self.truth
+        right: NDArray[np.bool_] = self.first == self.truth
+        return right
 
     @property
     def answered(self) -> NDArray[np.bool_]:
         """Whether any class is named, (N,)."""
-        return self.first != NOTHING
+        answered: NDArray[np.bool_] = self.first != NOTHING
+        return answered
 
     @property
     def confidence(self) -> NDArray[np.float64]:

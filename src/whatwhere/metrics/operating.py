@@ -210,7 +210,7 @@ def _choose(counts: Steps, goal: Goal) -> tuple[int, bool]:
         place = int(cost.argmin())
         return (-1, True) if silent <= cost[place] else (place, True)
     share = _share(counts.hits, counts.said, counts.positives, goal)
-    enough = np.flatnonzero(share >= goal.value)
+    enough = np.flatnonzero(share >= (goal.value or 0.0))
     if not len(enough):
         return int(share.argmax()), False
     # Recall only grows along the steps; precision goes up and down.
