@@ -29,7 +29,7 @@ _LEVELS = 10
 def score_voc(
     data: Dataset, predictions: Sequence[Prediction], *, classes: frozenset[str]
 ) -> dict[str, Any]:
-    """`voc_AP50` and `voc_AP50_11` (see `FURTHER`), and both `per_class` with `boxes`.
+    """`voc_AP50` and `voc_AP50_11` (see `FURTHER`), and both `per_class` with `boxes`; `notes`.
 
     Labels that are marked as difficult or to be ignored are VOC's difficult objects. Boxes of
     our frame give the devkit's IoU, whose +1 makes up for end pixels that are included.
@@ -39,7 +39,7 @@ def score_voc(
     hard = (rows["ignore"] | rows["difficult"].fill_null(False)).to_numpy().astype(bool)
     truth = replace(true_boxes(data), ignore=hard)
     truth, found = known_boxes(data, truth, found_boxes(predictions, data.names))
-    return voc_scores(names, truth, found)
+    return voc_scores(names, truth, found) | {"notes": []}
 
 
 def voc_scores(
@@ -50,7 +50,7 @@ def voc_scores(
     found = FoundBoxes(
         found.image[order], found.class_id[order], found.xywh[order], found.score[order]
     )
-    true, counted = _judge(truth, found, iou)
+    true, counted = judge(truth, found, iou)
     per_class = {}
     for class_id, name in names.items():
         positives = int(((truth.class_id == class_id) & ~truth.ignore).sum())
@@ -68,10 +68,15 @@ def voc_scores(
     return result | {"per_class": per_class}
 
 
-def _judge(
-    truth: TrueBoxes, found: FoundBoxes, iou: float
+def judge(
+    truth: TrueBoxes, found: FoundBoxes, iou: float = 0.5
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which predicted boxes, sorted by score, are right, and which count at all."""
+    """Which predicted boxes are right, and which count at all; both bool (N,).
+
+    Args:
+        truth: `ignore` marks difficult objects.
+        found: sorted by descending score.
+    """
     pairs = overlaps(truth, found, same_class=True)
     # Of each predicted box the pair with most overlap; of equal ones the first, as there.
     best = np.lexsort((pairs.truth, -pairs.iou, pairs.found))
