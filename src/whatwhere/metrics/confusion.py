@@ -1,0 +1,112 @@
+"""Which class is taken for which: the confusion matrix of a detector, with background.
+
+Boxes of all classes are matched with each other: in a picture, the boxes with the highest score
+choose first, and each takes the free labelled box, of whatever class, that it overlaps most.
+That is hotcoco's rule, and its numbers where nothing is to be ignored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from whatwhere.metrics.coco import FoundBoxes, TrueBoxes
+from whatwhere.metrics.overlaps import NOBODY, by_score, first_come, overlaps
+
+BACKGROUND = "background"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Confusion:
+    """Counts of pairs of classes.
+
+    Args:
+        names: class names, in the order of rows and columns; the last row and column after
+            them is background.
+        matrix: int64 (K + 1, K + 1), row the right class, column the predicted one. Last row:
+            boxes on background. Last column: missed objects. The last corner is 0.
+        row: int64 (N,), rows of the predicted boxes that count.
+        partner: int64 (N,), row of the labelled box that each took, -1 for background.
+    """
+
+    names: tuple[str, ...]
+    matrix: NDArray[np.int64]
+    row: NDArray[np.int64]
+    partner: NDArray[np.int64]
+
+    def swaps(self) -> list[tuple[str, str, int]]:
+        """Right class, predicted class and count of every mistake that there is, most first."""
+        wrong = self.matrix.copy()
+        np.fill_diagonal(wrong, 0)
+        names = (*self.names, BACKGROUND)
+        rows, columns = np.nonzero(wrong)
+        order = np.argsort(-wrong[rows, columns], kind="stable")
+        return [
+            (names[rows[at]], names[columns[at]], int(wrong[rows[at], columns[at]]))
+            for at in order.tolist()
+        ]
+
+
+def confusion(
+    names: Mapping[int, str],
+    truth: TrueBoxes,
+    found: FoundBoxes,
+    *,
+    threshold: float = 0.25,
+    iou: float = 0.5,
+    limit: int = 100,
+) -> Confusion:
+    """Count what is taken for what.
+
+    Args:
+        names: class name by class id; rows of other classes are passed over.
+        truth, found: `ignore` marks regions: a box without partner that lies in one of its
+            class by more than `iou` of its own area is left out.
+        threshold: boxes of a lower score do not exist.
+        iou: least overlap of partners.
+        limit: boxes a picture, all classes together.
+    """
+    ids = np.array(list(names), dtype=np.int64)
+    original = np.flatnonzero(np.isin(found.class_id, ids) & (found.score >= threshold))
+    original = original[by_score(_rows(found, original), limit)]
+    found = _rows(found, original)
+    mine = np.isin(truth.class_id, ids)
+    counted = mine & ~truth.ignore
+    pairs = overlaps(truth, found)
+    partner = first_come(
+        pairs.only(counted[pairs.truth] & (pairs.iou >= iou)),
+        found.image,
+        len(found.image),
+        len(truth.image),
+    )
+    inside = (mine & truth.ignore)[pairs.truth]
+    inside &= truth.class_id[pairs.truth] == found.class_id[pairs.found]
+    inside &= pairs.shared > iou * (found.xywh[:, 2] * found.xywh[:, 3])[pairs.found]
+    excused = np.zeros(len(found.image), dtype=bool)
+    excused[pairs.found[inside]] = True
+    keep = ~(excused & (partner == NOBODY))
+    original, partner, said = original[keep], partner[keep], found.class_id[keep]
+
+    size = len(ids) + 1
+    order = np.argsort(ids)
+    place = order[np.searchsorted(ids[order], said)] if len(ids) else said
+    whose = np.append(truth.class_id, -1)[partner]
+    ours = partner != NOBODY
+    right = np.full(len(partner), size - 1)
+    missed = counted.copy()
+    if len(ids):
+        right[ours] = order[np.searchsorted(ids[order], whose[ours])]
+        missed[partner[ours]] = False
+    lost = order[np.searchsorted(ids[order], truth.class_id[missed])] if len(ids) else []
+    flat = np.bincount(right * size + place, minlength=size * size)
+    matrix = flat.reshape(size, size).astype(np.int64)
+    matrix[:, -1] += np.bincount(np.asarray(lost, dtype=np.int64), minlength=size)
+    return Confusion(tuple(names.values()), matrix, original, partner)
+
+
+def _rows(found: FoundBoxes, rows: NDArray[np.int64]) -> FoundBoxes:
+    image, class_id = found.image[rows], found.class_id[rows]
+    return FoundBoxes(image, class_id, found.xywh[rows], found.score[rows])
