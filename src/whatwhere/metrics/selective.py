@@ -19,6 +19,9 @@ from whatwhere.metrics.operating import between
 _FEWEST = 30
 """A promise about the risk is tried from this many answers on."""
 
+_STARTS = (0.1, 0.25, 0.5, 0.75)
+_MOST_TESTS = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class RiskCoverage:
@@ -98,10 +101,11 @@ def abstain_threshold(
         confidence, right: as in `risk_coverage`.
         risk: the share of wrong answers that is accepted, inside 0..1.
         confidence_level: None: the share on these pictures must not exceed `risk`. 0.95: the
-            share on new pictures of the same kind does not exceed it, with that confidence:
-            thresholds are tested from the strictest that leaves 30 answers down, each by an
-            exact binomial test, until one fails (fixed sequence testing; Angelopoulos et al.,
-            Learn then Test, 2021).
+            share on new pictures of the same kind does not exceed it, with that confidence.
+            From the thresholds that leave 10, 25, 50 and 75 % of the pictures, and at least
+            30, ever lower ones are tested, each by an exact binomial test, until one fails
+            (fixed sequence testing from several starts, which share the chance of an error;
+            Angelopoulos et al., Learn then Test, 2021).
 
     Raises:
         UsageError: `risk` or `confidence_level` is not inside 0..1.
@@ -132,16 +136,22 @@ def abstention_at(
 
 
 def _promised(counts: Steps, risk: float, chance: float) -> int | None:
-    """The last step at which the risk is proven to be low, all before it being so too."""
-    rows = np.flatnonzero(counts.said >= _FEWEST)
-    # At most 1,000 tests, at steps that do not depend on what is right.
-    rows = rows[np.unique(np.linspace(0, len(rows) - 1, 1000).astype(int))] if len(rows) else rows
+    """The last step at which the risk is proven to be low, as are all since a start."""
+    if not len(counts.said):
+        return None
+    # Starts and steps depend on the scores alone, not on what is right.
+    least = np.maximum(np.array(_STARTS) * counts.said[-1], _FEWEST)
     found = None
-    for row in rows.tolist():
-        said = int(counts.said[row])
-        if binomial_cdf(said - int(counts.hits[row]), said, risk) > chance:
-            break
-        found = row
+    for start in np.unique(np.searchsorted(counts.said, least)).tolist():
+        rows = np.arange(start, len(counts.said))
+        if len(rows) > _MOST_TESTS:
+            rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MOST_TESTS).astype(int))]
+        for row in rows.tolist():
+            said = int(counts.said[row])
+            wrong = said - int(counts.hits[row])
+            if binomial_cdf(wrong, said, risk) > chance / len(_STARTS):
+                break
+            found = row if found is None else max(found, row)
     return found
 
 
