@@ -8,7 +8,7 @@ both files as they are, and gives pycocotools' numbers to the last bit.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +21,28 @@ from whatwhere.evaluation.matching import data_notes, some
 from whatwhere.evaluation.result import Result
 from whatwhere.metrics.coco import FoundBoxes, TrueBoxes, coco_scores
 from whatwhere.metrics.detection import as_result
+from whatwhere.metrics.pairing import COCO_LIMIT, best_boxes
 from whatwhere.types import Prediction
 
+_MOST_ROWS = 1 << 20
+"""Boxes that are held before those that COCO does not score are dropped: 56 MB."""
 
-def score_coco_results(path: Path, records: Any, data: Dataset) -> Result:
+
+def score_coco_results(path: Path, blocks: Iterable[Sequence[Any]], data: Dataset) -> Result:
     """Scores of a COCO results file on the pictures of a data set that was read from COCO.
+
+    Args:
+        blocks: the records of the file, some at a time; of more than a million, only the best
+            100 of each picture and class are kept, since COCO scores no others.
 
     Raises:
         DataError: a record is damaged; the message names it.
         UsageError: the data set is not COCO's, or no record belongs to it.
     """
-    found = _found(path, records)
     truth, names, row_of = _truth(data, path)
     ids = np.fromiter(row_of, dtype=np.int64, count=len(row_of))
-    inside = np.isin(found.image, ids)
-    known = np.isin(found.class_id, list(names))
-    notes = list(_notes(found, inside, known))
-    if not (inside & known).any():
+    found, notes = _found(path, blocks, ids, list(names))
+    if not len(found.image):
         raise UsageError(
             f"no record of {path} belongs to {data.source}: give the data set that was predicted"
         )
@@ -53,13 +58,42 @@ def score_coco_results(path: Path, records: Any, data: Dataset) -> Result:
         source=str(data.source),
         curves=curves,
         data=data,
-        predictions=_predictions(found.only(inside & known), names, row_of, data),
+        predictions=_predictions(found, names, row_of, data),
     )
 
 
-def _found(path: Path, records: Any) -> FoundBoxes:
-    if not isinstance(records, list):
-        raise DataError(f"{path} is not a list of COCO results")
+def _found(
+    path: Path, blocks: Iterable[Sequence[Any]], images: NDArray[np.int64], classes: Sequence[int]
+) -> tuple[FoundBoxes, list[str]]:
+    """The boxes of known pictures and classes, and sentences on the others."""
+    parts = [_arrays(path, [], 0)]
+    told = _Told()
+    rows = kept = 0
+    for records in blocks:
+        block = _arrays(path, records, told.records)
+        inside, known = np.isin(block.image, images), np.isin(block.class_id, classes)
+        told.add(block, inside, known)
+        parts.append(block.only(inside & known))
+        rows += len(parts[-1].image)
+        if rows > max(_MOST_ROWS, 2 * kept):
+            whole = _joined(parts)
+            parts = [whole.only(best_boxes(whole, COCO_LIMIT))]
+            told.beyond += rows - len(parts[0].image)
+            rows = kept = len(parts[0].image)
+    return _joined(parts), list(told.notes())
+
+
+def _joined(parts: Sequence[FoundBoxes]) -> FoundBoxes:
+    return FoundBoxes(
+        np.concatenate([part.image for part in parts]),
+        np.concatenate([part.class_id for part in parts]),
+        np.concatenate([part.xywh for part in parts]),
+        np.concatenate([part.score for part in parts]),
+    )
+
+
+def _arrays(path: Path, records: Sequence[Any], before: int) -> FoundBoxes:
+    """Records as arrays; `before` records stand before them in the file."""
     try:
         image = np.array([record["image_id"] for record in records])
         class_id = np.array([record["category_id"] for record in records])
@@ -69,13 +103,13 @@ def _found(path: Path, records: Any) -> FoundBoxes:
     except (KeyError, TypeError, ValueError, OverflowError):
         sound = False
     if not sound or not (np.isfinite(xywh).all() and np.isfinite(score).all()):
-        raise _first_fault(path, records)
+        raise _first_fault(path, records, before)
     return FoundBoxes(image.astype(np.int64), class_id.astype(np.int64), xywh, score)
 
 
-def _first_fault(path: Path, records: Sequence[Any]) -> DataError:
+def _first_fault(path: Path, records: Sequence[Any], before: int) -> DataError:
     """Which record it was: looked for one by one, since there hardly ever is any."""
-    for number, record in enumerate(records, 1):
+    for number, record in enumerate(records, before + 1):
         where = f"{path}: record {number}"
         if not isinstance(record, dict):
             return DataError(f"{where} is not an object with image_id, category_id, bbox, score")
@@ -100,30 +134,56 @@ def _finite(value: Any) -> bool:
     return plain and bool(np.isfinite(value))
 
 
-def _notes(found: FoundBoxes, inside: NDArray[np.bool_], known: NDArray[np.bool_]) -> list[str]:
-    notes = []
-    if not inside.all():
-        ids = {str(value) for value in np.unique(found.image[~inside]).tolist()}
-        notes.append(
-            f"{int((~inside).sum())} boxes belong to {len(ids)} pictures that are not in the data"
-            f" and are left out: image_id {some(ids)}"
-        )
-    if not known.all():
-        ids = {str(value) for value in np.unique(found.class_id[~known]).tolist()}
-        notes.append(
-            f"{int((~known).sum())} boxes are of classes that the data does not have and are left"
-            f" out: category_id {some(ids)}"
-        )
-    bad = np.flatnonzero((found.xywh[:, 2:] <= 0).any(axis=1))
-    if len(bad):
-        notes.append(
-            f"{len(bad)} boxes have no width or height, or are inverted (first: record"
-            f" {bad[0] + 1}); they are scored as they are"
-        )
-    if len(found.score) and (found.score.min() < 0 or found.score.max() > 1):
-        low, high = float(found.score.min()), float(found.score.max())
-        notes.append(f"scores go from {low:.3g} to {high:.3g}, not 0 to 1; only their order counts")
-    return notes
+class _Told:
+    """What is to be said about the records that went by."""
+
+    def __init__(self) -> None:
+        self.records = self.outside = self.unknown = self.bad = self.first_bad = self.beyond = 0
+        self.images: set[int] = set()
+        self.classes: set[int] = set()
+        self.low, self.high = np.inf, -np.inf
+
+    def add(self, block: FoundBoxes, inside: NDArray[np.bool_], known: NDArray[np.bool_]) -> None:
+        """Counts one block."""
+        self.outside += int((~inside).sum())
+        self.images.update(np.unique(block.image[~inside]).tolist())
+        self.unknown += int((~known).sum())
+        self.classes.update(np.unique(block.class_id[~known]).tolist())
+        bad = np.flatnonzero((block.xywh[:, 2:] <= 0).any(axis=1))
+        if len(bad) and not self.bad:
+            self.first_bad = self.records + int(bad[0]) + 1
+        self.bad += len(bad)
+        self.low = min(self.low, float(block.score.min(initial=np.inf)))
+        self.high = max(self.high, float(block.score.max(initial=-np.inf)))
+        self.records += len(block.image)
+
+    def notes(self) -> Iterator[str]:
+        """One sentence on each thing that is odd."""
+        if self.outside:
+            yield (
+                f"{self.outside} boxes belong to {len(self.images)} pictures that are not in the"
+                f" data and are left out: image_id {some(set(map(str, self.images)))}"
+            )
+        if self.unknown:
+            yield (
+                f"{self.unknown} boxes are of classes that the data does not have and are left"
+                f" out: category_id {some(set(map(str, self.classes)))}"
+            )
+        if self.bad:
+            yield (
+                f"{self.bad} boxes have no width or height, or are inverted (first: record"
+                f" {self.first_bad}); they are scored as they are"
+            )
+        if self.low < 0 or self.high > 1:
+            yield (
+                f"scores go from {self.low:.3g} to {self.high:.3g}, not 0 to 1; only their order"
+                " counts"
+            )
+        if self.beyond:
+            yield (
+                f"{self.beyond} boxes beyond the best {COCO_LIMIT} of their picture and class were"
+                " passed over while reading; COCO does not score them"
+            )
 
 
 def _truth(data: Dataset, path: Path) -> tuple[TrueBoxes, dict[int, str], dict[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from whatwhere.evaluation.matching import Head, match, some
 from whatwhere.evaluation.names import ByName
 from whatwhere.evaluation.result import Result
 from whatwhere.evaluation.run import finish
+from whatwhere.evaluation.stream import array_blocks, first_character, lines
 from whatwhere.types import Prediction, Task
 
 LOW_SCORE = 0.05
@@ -50,43 +52,21 @@ def evaluate_predictions(
     path = Path(file)
     dataset = data if isinstance(data, Dataset) else read(data)
     part = dataset if split is None else dataset.split_named(split)
-    text = _text(path)
-    if text.lstrip()[:1] == "[":
+    if first_character(path) == "[":
         if task not in (None, "detect"):
             raise UsageError(f"{path} holds boxes in COCO's form: they are scored as detect")
-        result = score_coco_results(path, _json(path, text), part)
+        result = score_coco_results(path, array_blocks(path), part)
     else:
-        result = _score_lines(path, text, part, task)
+        result = _score_lines(path, part, task)
     return result if split is None else replace(result, split=split)
 
 
-def _text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not a text file: give JSON lines or COCO results") from error
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): check the path") from error
-    if not text.strip():
-        raise DataError(f"{path} is empty: write it again with  whatwhere predict --json")
-    return text
-
-
-def _json(path: Path, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path}:{error.lineno} is not JSON ({error.msg}): write the file again"
-        ) from error
-
-
-def _score_lines(path: Path, text: str, data: Dataset, task: Task | None) -> Result:
+def _score_lines(path: Path, data: Dataset, task: Task | None) -> Result:
     index = ByName(data.paths)
     found: dict[int, Prediction] = {}
     outside: list[str] = []
     unreadable: list[str] = []
-    for line, record in _records(path, text):
+    for line, record in _records(path):
         prediction = _prediction(f"{path}:{line}", record)
         name = str(prediction.image)
         row = index.row(name, f"{path}:{line}")
@@ -130,10 +110,8 @@ def _score_lines(path: Path, text: str, data: Dataset, task: Task | None) -> Res
     return finish(way, data, predictions, notes=notes, unreadable=tuple(unreadable))
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
+def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in lines(path):
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:
@@ -167,9 +145,10 @@ def _prediction(where: str, record: Mapping[str, Any]) -> Prediction:
         width=int(record.get("width") or 0),
         height=int(record.get("height") or 0),
         image=record["image"],
-        label_names=tuple(str(labels[place]["name"]) for place in by_label),
+        label_names=tuple(sys.intern(str(labels[place]["name"])) for place in by_label),
         label_scores=label_scores[by_label],
-        object_names=tuple(str(objects[place]["name"]) for place in by_object),
+        # One string a class, not one a box.
+        object_names=tuple(sys.intern(str(objects[place]["name"])) for place in by_object),
         object_scores=object_scores[by_object],
         # A classifier's line has no objects; then no boxes were looked for.
         boxes=boxes[by_object] if objects or not labels else None,

@@ -38,6 +38,9 @@ AREAS = {
 }
 """COCO's area ranges in square pixels; an area on a limit belongs to both sides."""
 
+COCO_LIMIT = 100
+"""COCO looks at so many best boxes of a picture and class."""
+
 NOBODY = -1
 _MOST_PAIRS = 1 << 20
 """Pairs of boxes whose IoU is computed at once: bounds the memory, about 100 MB."""
@@ -115,7 +118,7 @@ def pair_boxes(
     truth: TrueBoxes,
     found: FoundBoxes,
     ious: Sequence[float] = COCO_IOUS,
-    limit: int = 100,
+    limit: int = COCO_LIMIT,
     area: tuple[float, float] = ALL_AREAS,
 ) -> Pairs:
     """Partners of found boxes at several IoU thresholds.
@@ -135,7 +138,7 @@ def pair_areas(
     truth: TrueBoxes,
     found: FoundBoxes,
     ious: Sequence[float] = COCO_IOUS,
-    limit: int = 100,
+    limit: int = COCO_LIMIT,
     areas: Sequence[tuple[float, float]] = tuple(AREAS.values()),
 ) -> list[Pairs]:
     """As `pair_boxes` for several ranges of areas; sorts and compares the boxes only once."""
@@ -179,6 +182,18 @@ def pair_areas(
             )
         )
     return result
+
+
+def best_boxes(found: FoundBoxes, limit: int = COCO_LIMIT) -> NDArray[np.bool_]:
+    """Which boxes are among the best `limit` of their picture and class, bool (N,)."""
+    order = np.lexsort((-found.score, found.class_id, found.image))
+    image, class_id = found.image[order], found.class_id[order]
+    new = np.append(True, (np.diff(image) != 0) | (np.diff(class_id) != 0))[: len(order)]
+    starts = np.flatnonzero(new)
+    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    best = np.zeros(len(order), dtype=bool)
+    best[order[rank < limit]] = True
+    return best
 
 
 def _groups(truth: TrueBoxes, found: FoundBoxes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
