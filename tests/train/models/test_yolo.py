@@ -14,7 +14,7 @@ from whatwhere.data import Dataset
 from whatwhere.errors import TrainError
 from whatwhere.runtime import load_file, read_spec
 from whatwhere.train.models import find_model, model_names
-from whatwhere.train.models.yolo import FAMILY, Yolo, bins_for
+from whatwhere.train.models.yolo import FAMILY, Yolo, _best, bins_for
 from whatwhere.train.network import Step, build
 from whatwhere.train.recipes import recipe
 from whatwhere.train.run import export_run, train_model
@@ -109,7 +109,7 @@ def boxes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return boxes_set(tmp_path_factory.mktemp("boxes"), 8)
 
 
-def test_the_further_score_begins_as_the_usual_one() -> None:
+def test_the_further_score_begins_with_the_best_near_by() -> None:
     net = made(width_head=16, end_to_end=True).eval()
     assert net.end_to_end
     images = noise(2, 64, 64, 3)
@@ -123,10 +123,30 @@ def test_the_further_score_begins_as_the_usual_one() -> None:
         assert torch.equal(net(images)["scores"], usual["scores"])
         net.choose(True)
         changed = net(images)
-    for name in ("boxes", "scores"):
-        assert torch.equal(final[name], usual[name])
-    assert (changed["scores"] > usual["scores"]).all()
+    assert torch.equal(final["boxes"], usual["boxes"])
+    assert (final["scores"] <= usual["scores"]).all()
+    # The best point of a class has no rival, and keeps its score.
+    best = usual["scores"].argmax(1, keepdim=True)
+    kept, score = (found["scores"].gather(1, best) for found in (final, usual))
+    torch.testing.assert_close(kept, score)
+    alone = (final["scores"] == usual["scores"]).float().mean()
+    assert 0 < alone < 0.5
+    assert (changed["scores"] > final["scores"]).all()
     assert torch.equal(changed["boxes"], usual["boxes"])
+
+
+def test_the_best_near_by_is_looked_for_on_other_levels() -> None:
+    fine, middle, coarse = (torch.full((1, 2, side, side), -9.0) for side in (16, 8, 4))
+    fine[0, 0, 4, 4] = 1.0
+    coarse[0, 0, 3, 3] = 3.0
+    best = _best([fine, middle, coarse])
+    assert best[0][0, 0, 4, 5] == 1.0
+    assert best[0][0, 0, 4, 6] == -9.0
+    assert best[1][0, 0, 2, 1] == 1.0
+    assert best[1][0, 0, 7, 7] == 3.0
+    assert best[0][0, 0, 15, 15] == -9.0, "two levels apart"
+    assert best[2][0, 0, 0, 0] == -9.0
+    assert all((level[0, 1] == -9.0).all() for level in best)
 
 
 def test_the_further_score_teaches_nothing_that_is_shared(boxes: Dataset) -> None:

@@ -10,7 +10,9 @@ The end-to-end variant has a second way to score, taught with one anchor point a
 the usual ten, by the same measure (Wang et al., YOLOv10, 2024): no two of its good scores are
 about one object, so nothing has to be suppressed. It shares the boxes, and says only how much
 the first score changes, as in Zhou et al., Object Detection Made Simpler by Eliminating
-Heuristic NMS (2021). Its gradients stop before all that is shared, so the usual head is as good
+Heuristic NMS (2021); it is shown how far each score is from the best one near by, on its own and
+the next levels (Wang et al., End-to-End Object Detection with Fully Convolutional Network, CVPR
+2021, section 3.3). Its gradients stop before all that is shared, so the usual head is as good
 as it would be alone, and one run gives both model files.
 """
 
@@ -161,7 +163,7 @@ class Choice(nn.Module):
     """How the scores change so that one anchor point alone speaks for each object.
 
     It sees the features and the best class score of each point, since it has to compare
-    neighbours. It begins with no change.
+    neighbours. It begins with a score that is as much smaller as a better one is near by.
     """
 
     def __init__(self, width: int, classes: int, levels: int, *, separable: bool = False) -> None:
@@ -171,13 +173,32 @@ class Choice(nn.Module):
         assert self.change.bias is not None
         nn.init.zeros_(self.change.weight)
         nn.init.zeros_(self.change.bias)
+        self.rivalry = nn.Parameter(torch.ones(levels))
 
-    def forward(self, x: Tensor, logits: Tensor, level: int) -> Tensor:
-        """Logits (N, C, H, W) from features (N, width, H, W) and the usual logits."""
-        x, logits = x.detach(), logits.detach()
-        seen = torch.cat([x, logits.amax(1, keepdim=True).to(x.dtype)], 1)
-        changed: Tensor = logits + self.change(self.tower(seen, level))
+    def forward(self, levels: list[Tensor], logits: list[Tensor]) -> list[Tensor]:
+        """Logits (N, C, H, W) of each level from features (N, width, H, W), the usual logits."""
+        logits = [score.detach().float() for score in logits]
+        changed = []
+        for level, (x, score, best) in enumerate(zip(levels, logits, _best(logits), strict=True)):
+            seen = torch.cat([x.detach(), score.amax(1, keepdim=True).to(x.dtype)], 1)
+            change = self.change(self.tower(seen, level)).float()
+            changed.append(score + change + self.rivalry[level] * (score - best))
         return changed
+
+
+def _best(logits: list[Tensor]) -> list[Tensor]:
+    """The best score of each class near each point, on its own level and those beside it."""
+    near = [functional.max_pool2d(score, 3, 1, 1) for score in logits]
+    found = []
+    for level, own in enumerate(near):
+        best = own
+        if level:
+            best = torch.maximum(best, functional.max_pool2d(near[level - 1], 2))
+        if level + 1 < len(near):
+            wide = functional.interpolate(near[level + 1], size=own.shape[-2:])
+            best = torch.maximum(best, wide)
+        found.append(best)
+    return found
 
 
 class Yolo(Network):
@@ -269,21 +290,19 @@ class Yolo(Network):
 
     def heads(self, levels: list[Tensor]) -> tuple[RawBoxes, Tensor | None]:
         """Head outputs for `features`, and the logits (N, A, C) chosen from one for an object."""
-        logits, sides, chosen = [], [], []
-        for level, x in enumerate(levels):
-            score = self.classify(self.class_tower(x, level))
-            logits.append(_flat(score))
-            sides.append(_flat(self.locate[level](self.box_tower(x, level))))
-            if self.choice is not None:
-                chosen.append(_flat(self.choice(x, score, level)))
+        scores = [self.classify(self.class_tower(x, level)) for level, x in enumerate(levels)]
+        sides = [
+            _flat(self.locate[level](self.box_tower(x, level))) for level, x in enumerate(levels)
+        ]
+        chosen = self.choice(levels, scores) if self.choice is not None else []
         points, strides = anchor_points(levels, self.strides)
         raw: RawBoxes = {
-            "logits": torch.cat(logits, 1).float(),
+            "logits": torch.cat([_flat(score) for score in scores], 1).float(),
             "sides": torch.cat(sides, 1).float().reshape(levels[0].shape[0], -1, 4, self._bins),
             "points": points,
             "strides": strides,
         }
-        return raw, torch.cat(chosen, 1).float() if chosen else None
+        return raw, torch.cat([_flat(score) for score in chosen], 1) if chosen else None
 
     def choose(self, end_to_end: bool) -> None:
         if end_to_end and self.choice is None:
