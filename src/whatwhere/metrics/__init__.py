@@ -1,6 +1,7 @@
 """Numbers from a data set and predictions: pure functions, nothing is read or written.
 
-`score` gives the standard numbers of a task; `METRICS` says what each of them means.
+`score` gives the standard numbers of a task; `METRICS` says what each of them means. `score_by`
+gives a detector's numbers by the rules of another protocol; `FURTHER` says what those mean.
 """
 
 from __future__ import annotations
@@ -13,10 +14,21 @@ from whatwhere.errors import UsageError
 from whatwhere.metrics.classification import score_classification
 from whatwhere.metrics.detection import score_detection
 from whatwhere.metrics.multilabel import score_multilabel
-from whatwhere.metrics.registry import METRICS, PRIMARY, Metric
+from whatwhere.metrics.protocols import PROTOCOLS, default_protocol, score_by
+from whatwhere.metrics.registry import FURTHER, METRICS, PRIMARY, Metric
 from whatwhere.types import Prediction, Task
 
-__all__ = ["METRICS", "PRIMARY", "SCORERS", "Metric", "score"]
+__all__ = [
+    "FURTHER",
+    "METRICS",
+    "PRIMARY",
+    "PROTOCOLS",
+    "SCORERS",
+    "Metric",
+    "default_protocol",
+    "score",
+    "score_by",
+]
 
 SCORERS: dict[Task, Callable[..., dict[str, Any]]] = {
     "classify": score_classification,

@@ -91,20 +91,24 @@ def confusion(
     original, partner, said = original[keep], partner[keep], found.class_id[keep]
 
     size = len(ids) + 1
-    order = np.argsort(ids)
-    place = order[np.searchsorted(ids[order], said)] if len(ids) else said
-    whose = np.append(truth.class_id, -1)[partner]
-    ours = partner != NOBODY
-    right = np.full(len(partner), size - 1)
-    missed = counted.copy()
-    if len(ids):
-        right[ours] = order[np.searchsorted(ids[order], whose[ours])]
-        missed[partner[ours]] = False
-    lost = order[np.searchsorted(ids[order], truth.class_id[missed])] if len(ids) else []
-    flat = np.bincount(right * size + place, minlength=size * size)
-    matrix = flat.reshape(size, size).astype(np.int64)
-    matrix[:, -1] += np.bincount(np.asarray(lost, dtype=np.int64), minlength=size)
+    missed = np.append(counted, False)
+    missed[partner] = False
+    # Background has a number that no class has.
+    classes = np.append(ids, ids.max(initial=0) + 1)
+    whose = np.append(truth.class_id, classes[-1])[partner]
+    column = _places(classes, said)
+    flat = _places(classes, whose) * size + column
+    matrix = np.bincount(flat, minlength=size * size).reshape(size, size).astype(np.int64)
+    lost = _places(classes, truth.class_id[missed[:-1]])
+    matrix[:, -1] += np.bincount(lost, minlength=size)
     return Confusion(tuple(names.values()), matrix, original, partner)
+
+
+def _places(classes: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where each wanted number stands in `classes`, which has them all."""
+    order = np.argsort(classes)
+    places: NDArray[np.int64] = order[np.searchsorted(classes[order], wanted)]
+    return places
 
 
 def _rows(found: FoundBoxes, rows: NDArray[np.int64]) -> FoundBoxes:
