@@ -117,6 +117,18 @@ def test_ids_need_not_be_in_order() -> None:
     compare(new_image.tolist(), new_class.tolist(), truth, found)
 
 
+def test_classes_may_be_scored_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(10)
+    truth, found = generated(rng, images=15, classes=5, levels=6)
+    # Class 3 has no boxes, class 9 neither boxes nor labels.
+    found = found.only(found.class_id != 3)
+    whole = compare(list(range(15)), [0, 1, 2, 3, 4, 9], truth, found)
+    monkeypatch.setattr("whatwhere.metrics.coco._MOST_AT_ONCE", 40)
+    turns = compare(list(range(15)), [0, 1, 2, 3, 4, 9], truth, found)
+    assert np.array_equal(whole.precision, turns.precision)
+    assert turns.class_ids == whole.class_ids
+
+
 _side = st.sampled_from([0.0, 0.5, 1.0, 10.0, 31.9, 32.0, 96.0, 96.1, 200.0])
 _row = st.tuples(st.integers(0, 2), st.integers(0, 1), _side, _side, _side, _side, st.booleans())
 _guess = st.tuples(
