@@ -1,5 +1,9 @@
 """Kinds of errors, against tidecv's figures and hotcoco."""
 
+import json
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -80,6 +84,41 @@ def test_equal_to_tidecv(case: tuple[int, float]) -> None:
     assert [100 * value for value in got if value is not None] == pytest.approx(
         TIDECV[case], abs=1e-9
     )
+
+
+def test_equal_to_tidecv_on_real_boxes(shared: Path) -> None:
+    folder = shared / "coco_eval"
+    labels = json.loads((folder / "sampled_gts_bbox_area.json").read_text())["annotations"]
+    classes = {row["category_id"] for row in labels}
+    answers = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
+    # tidecv takes a class without objects into the mean, and reorders equal scores.
+    answers = [row for row in answers if row["category_id"] in classes]
+
+    def column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
+        return np.array([row[key] for row in rows])
+
+    truth = TrueBoxes(
+        column(labels, "image_id"),
+        column(labels, "category_id"),
+        column(labels, "bbox"),
+        column(labels, "area"),
+        column(labels, "iscrowd") > 0,
+    )
+    found = FoundBoxes(
+        column(answers, "image_id"),
+        column(answers, "category_id"),
+        column(answers, "bbox"),
+        column(answers, "score") - 1e-9 * np.arange(len(answers)),
+    )
+    result = tide({class_id: str(class_id) for class_id in classes}, truth, found)
+    got = [result.ap50, *(result.cost[name] for name in COSTS)]
+    # fmt: off
+    assert [100 * value for value in got if value is not None] == pytest.approx(
+        [69.7082735731, 15.5725026248, 0.2498821311, 0, 0.0205992259, 0, 10.5613574183,
+         7.4062950266, 19.3055523557], abs=1e-9,
+    )
+    # fmt: on
+    assert list(result.count.values()) == [74, 1, 0, 1, 0, 106]
 
 
 @pytest.mark.parametrize("seed", range(4))
