@@ -17,6 +17,7 @@ from whatwhere.metrics.reliability import (
     binary_brier_score,
     binary_log_loss,
     brier_score,
+    class_errors,
     detection_reliability,
     log_loss,
     reliability,
@@ -138,6 +139,18 @@ def test_detection_error_is_the_definition_cell_by_cell() -> None:
     # Where the place matters, the error over scores alone sees less of it.
     flat = detection_reliability(scores, true, bins=(4,)).d_ece
     assert flat == pytest.approx(reliability(scores, true, bins=4).ece, abs=1e-12)
+
+
+def test_errors_of_all_classes_at_once_are_those_of_each() -> None:
+    rng = np.random.default_rng(1)
+    scores, true, known = rng.random((90, 4)), rng.random((90, 4)) < 0.3, rng.random((90, 4)) < 0.7
+    scores[:3] = [[0.0], [1.0], [0.2]]
+    known[:, 2] = False
+    expected = [reliability(scores[rows, c], true[rows, c]).ece for c, rows in enumerate(known.T)]
+    assert expected[2] is None
+    found = class_errors(scores, true, known)
+    assert [v for v in found if v is not None] == pytest.approx([*expected[:2], expected[3]])
+    assert found[2] is None
 
 
 def test_nothing_is_undefined() -> None:

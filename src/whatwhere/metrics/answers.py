@@ -94,30 +94,37 @@ def class_answers(
     truth = place_of[data.labels["class_id"].to_numpy().astype(np.int64)]
     keep = ~ignore & (truth != NOTHING)
     image, truth = data.labels["image"].to_numpy().astype(np.int64)[keep], truth[keep]
+    said = [predictions[picture] for picture in image]
+    counts = [len(one.label_names) for one in said]
+    place = np.fromiter(
+        (index.get(name, NOTHING) for one in said for name in one.label_names),
+        dtype=np.int64,
+        count=sum(counts),
+    )
+    value = np.concatenate([np.zeros(0), *(one.label_scores for one in said)]).astype(np.float64)
+    row = np.repeat(np.arange(len(image)), counts)
+    wrong = np.flatnonzero(~(np.isfinite(value) & (value >= 0)) & (place != NOTHING))
+    if len(wrong):
+        raise DataError(
+            f"the prediction for {data.paths[image[row[wrong[0]]]]} has a score that is negative"
+            " or not a number: write the predictions again"
+        )
+    row, place, value = (part[place != NOTHING] for part in (row, place, value))
+    named = np.zeros((len(image), len(names)), dtype=bool)
+    named[row, place] = True
+    if named.sum() != len(row):
+        # A class that is named twice counts by its first, best score.
+        once = np.sort(np.unique(row * len(names) + place, return_index=True)[1])
+        row, place, value = row[once], place[once], value[once]
     scores = np.zeros((len(image), len(names)), dtype=np.float64)
+    scores[row, place] = value
+    complete = np.asarray(named.all(axis=1) & named.any(axis=1))
+    total = scores.sum(axis=1)
+    scores /= np.where(complete & (total > 0), total, 1.0)[:, None]
+    starts = np.searchsorted(row, np.arange(len(image)))
     first, rank = np.full(len(image), NOTHING), np.full(len(image), NOTHING)
-    complete = np.zeros(len(image), dtype=bool)
-    for row, (picture, right) in enumerate(zip(image, truth, strict=True)):
-        prediction = predictions[picture]
-        said = prediction.label_names
-        places = np.fromiter((index.get(n, NOTHING) for n in said), np.int64, len(said))
-        named = np.flatnonzero(places != NOTHING)
-        if len(set(said)) != len(said):
-            # A class that is named twice counts by its first, best score.
-            named = named[np.sort(np.unique(places[named], return_index=True)[1])]
-        if not len(named):
-            continue
-        places, values = places[named], prediction.label_scores[named].astype(np.float64)
-        if not (np.isfinite(values).all() and (values >= 0).all()):
-            raise DataError(
-                f"the prediction for {data.paths[picture]} has a score that is negative or not"
-                " a number: write the predictions again"
-            )
-        complete[row] = len(places) == len(names)
-        total = values.sum()
-        scores[row, places] = values / total if complete[row] and total > 0 else values
-        first[row] = places[0]
-        found = np.flatnonzero(places == right)
-        if len(found):
-            rank[row] = found[0]
+    some = named.any(axis=1)
+    first[some] = place[starts[some]]
+    hits = np.flatnonzero(place == truth[row])
+    rank[row[hits]] = hits - starts[row[hits]]
     return ClassAnswers(names, image, truth, first, rank, scores, complete)

@@ -20,7 +20,7 @@ from whatwhere.metrics.curves import (
     roc_levels,
     steps,
 )
-from whatwhere.metrics.reliability import brier_score, log_loss, reliability
+from whatwhere.metrics.reliability import brier_score, class_errors, log_loss, reliability
 from whatwhere.types import Prediction
 
 MANY_PAIRS = 20_000_000
@@ -133,12 +133,16 @@ def _capped(confidence: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _classwise(answers: ClassAnswers) -> float | None:
-    errors = [
-        reliability(_capped(answers.scores[:, place]), answers.truth == place).ece
-        for place in range(len(answers.names))
-        if (answers.truth == place).any()
-    ]
-    return mean_of(errors)
+    true = _one_hot(answers)
+    errors = class_errors(_capped(answers.scores), true, np.ones_like(true))
+    real = np.asarray(true.any(axis=0))
+    return mean_of(error for error, shown in zip(errors, real, strict=True) if shown)
+
+
+def _one_hot(answers: ClassAnswers) -> NDArray[np.bool_]:
+    true = np.zeros(answers.scores.shape, dtype=bool)
+    true[np.arange(len(answers.truth)), answers.truth] = True
+    return true
 
 
 def _one_against_rest(answers: ClassAnswers) -> dict[str, Any]:
@@ -163,9 +167,7 @@ def _one_against_rest(answers: ClassAnswers) -> dict[str, Any]:
     pairs = answers.scores.size
     together = None
     if 0 < pairs <= MANY_PAIRS:
-        true = np.zeros(answers.scores.shape, dtype=bool)
-        true[np.arange(len(answers.truth)), answers.truth] = True
-        together = steps(true.ravel(), answers.scores.ravel())
+        together = steps(_one_hot(answers).ravel(), answers.scores.ravel())
     return {
         "roc_auc": mean_of(row["roc_auc"] for row in rows.values()),
         "roc_auc_micro": None if together is None else roc_area(together),

@@ -13,6 +13,7 @@ from whatwhere.metrics.agreement import micro
 from whatwhere.metrics.classification import macro, precision_recall_f1
 from whatwhere.metrics.classification_detail import MANY_PAIRS, drawn
 from whatwhere.metrics.curves import (
+    Steps,
     average_precision_of,
     mean_of,
     precision_levels,
@@ -27,6 +28,7 @@ from whatwhere.metrics.reliability import (
     binary_brier_score,
     binary_log_loss,
     checked_scores,
+    class_errors,
     reliability,
 )
 from whatwhere.metrics.setwise import ranking_scores, set_scores
@@ -147,7 +149,10 @@ def best_threshold(
 
     None without positives.
     """
-    counts = steps(true, scores)
+    return _best(steps(true, scores))
+
+
+def _best(counts: Steps) -> tuple[float, float] | None:
     if not counts.positives:
         return None
     f1 = 2 * counts.hits / (counts.said + counts.positives)
@@ -161,17 +166,21 @@ def _each_class(
     rows: dict[str, dict[str, Any]] = {}
     roc: dict[str, list[float]] = {}
     recall: dict[str, list[float]] = {}
+    errors = class_errors(scores, truth, known)
+    # Columns are read one by one.
+    truth, known = np.asfortranarray(truth), np.asfortranarray(known)
+    scores = np.asfortranarray(scores)
     for column, name in enumerate(names):
         keep = known[:, column]
         true, values = truth[keep, column], scores[keep, column]
         counts = steps(true, values)
-        best = best_threshold(true, values)
+        best = _best(counts)
         rows[name] = {
             "AP": average_precision_of(counts),
             "roc_auc": roc_area(counts),
             "f1_best": None if best is None else best[1],
             "threshold_best": None if best is None else best[0],
-            "ece": reliability(values, true).ece,
+            "ece": errors[column],
             "images": int(true.sum()),
             "known": int(keep.sum()),
         }
@@ -197,6 +206,8 @@ def _tuned(
     if len(truth) < 2:
         return None
     said = np.zeros_like(truth)
+    truth, known = np.asfortranarray(truth), np.asfortranarray(known)
+    scores = np.asfortranarray(scores)
     for fit, judge in folds(np.arange(len(truth)), seed=seed):
         chosen = limits.copy()
         for column in range(truth.shape[1]):

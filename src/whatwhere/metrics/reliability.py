@@ -102,6 +102,32 @@ def _spread(values: NDArray[np.float64], filled: NDArray[np.bool_]) -> list[floa
     return [next(places) if there else None for there in filled]
 
 
+def class_errors(
+    scores: NDArray[np.floating], true: NDArray[np.bool_], known: NDArray[np.bool_]
+) -> list[float | None]:
+    """The `ece` of each class's scores (15 bins of equal width), all classes at once.
+
+    Args:
+        scores: float (N, C) in 0..1.
+        true, known: bool (N, C); pairs that are not known are left out.
+
+    Returns:
+        C errors; None for a class of which nothing is known.
+    """
+    values, classes = checked_scores(scores), scores.shape[1]
+    column = np.broadcast_to(np.arange(classes), values.shape)[known]
+    inside = values[known]
+    edges = np.linspace(0, 1, BINS + 1)
+    cell = column * BINS + np.clip(np.searchsorted(edges, inside) - 1, 0, BINS - 1)
+    size = classes * BINS
+    gap = np.abs(np.bincount(cell, true[known], size) - np.bincount(cell, inside, size))
+    total = known.sum(axis=0)
+    return [
+        float(error / count) if count else None
+        for error, count in zip(gap.reshape(classes, BINS).sum(axis=1), total, strict=True)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class DetectionReliability:
     """Calibration error over score and place (Küppers et al., CVPR Workshops 2020).
