@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from whatwhere.metrics.definition import Metric
-from whatwhere.metrics.registry_classes import CLASSIFY, MULTILABEL
+from whatwhere.metrics.registry_classes import BOXES, CLASSIFY, MULTILABEL
 from whatwhere.types import Task
 
 __all__ = ["FURTHER", "METRICS", "PRIMARY", "Metric"]
@@ -127,6 +127,7 @@ FURTHER: dict[Task, tuple[Metric, ...]] = {
             True,
         ),
         Metric("best_f1", "Largest F1 over all thresholds, all classes together.", _SKLEARN),
+        *BOXES,
     ),
 }
 """Numbers beside the standard ones: of other protocols, of errors, of thresholds."""

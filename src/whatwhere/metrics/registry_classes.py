@@ -14,6 +14,16 @@ _KULL = "Kull et al., Beyond temperature scaling, NeurIPS 2019"
 _BRIER = "Brier, Verification of Forecasts Expressed in Terms of Probability, 1950"
 _BINS = "Gap between score and share right, 15 bins of equal width, weighted by count"
 
+BOXES = (
+    Metric(
+        "d_ece",
+        "Gap between score and precision at IoU 0.5 of boxes of score 0.3 or more, over 20 bins of"
+        " the score, weighted by boxes.",
+        "Kueppers et al., Multivariate Confidence Calibration for Object Detection, CVPRW 2020",
+        True,
+    ),
+)
+
 _AVERAGES = (
     Metric("precision_micro", "Share of all answers that are right.", _SKLEARN),
     Metric("recall_micro", "Share of all labels that are found.", _SKLEARN),
