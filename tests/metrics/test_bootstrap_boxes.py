@@ -1,5 +1,7 @@
 """COCO's numbers of weighted pictures, equal to hotcoco's on pictures that are copied."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,38 @@ def test_once_each_equals_hotcoco(seed: int, crowds: float, levels: int | None) 
     got = numbers(np.ones((1, 30), dtype=np.int32))[0]
     np.testing.assert_allclose(got, expected(30, names, truth, found), rtol=0, atol=1e-12)
     assert len(numbers.keys) == len(got)
+
+
+def test_once_each_equals_hotcoco_on_the_published_set(shared: Path) -> None:
+    folder = shared / "coco_eval"
+    dataset = json.loads((folder / "sampled_gts_bbox_area.json").read_text())
+    results = json.loads((folder / "instances_val2014_fakebbox100_results.json").read_text())
+    ids = np.unique([image["id"] for image in dataset["images"]])
+
+    def column(rows: list[dict[str, Any]], key: str) -> np.ndarray:
+        return np.array([row[key] for row in rows])
+
+    rows = dataset["annotations"]
+    truth = TrueBoxes(
+        np.searchsorted(ids, column(rows, "image_id")),
+        column(rows, "category_id"),
+        column(rows, "bbox").astype(float),
+        column(rows, "area").astype(float),
+        column(rows, "iscrowd").astype(bool),
+    )
+    found = FoundBoxes(
+        np.searchsorted(ids, column(results, "image_id")),
+        column(results, "category_id"),
+        column(results, "bbox").astype(float),
+        column(results, "score").astype(float),
+    )
+    names = {category["id"]: category["name"] for category in dataset["categories"]}
+    numbers = BoxNumbers(len(ids), names, truth, found)
+    got = numbers(np.ones((1, len(ids)), dtype=np.int32))[0]
+    np.testing.assert_allclose(got, expected(len(ids), names, truth, found), rtol=0, atol=1e-12)
+    ap = intervals(numbers, samples=100)["AP", None]
+    assert ap.value == pytest.approx(0.5036, abs=5e-5)
+    assert 0.4 < ap.low < ap.value < ap.high < 0.6
 
 
 def test_recall_levels_that_rounding_misses() -> None:
