@@ -27,7 +27,7 @@ from _common import options, ours, place, run
 
 import whatwhere as ww
 from whatwhere.metrics import score
-from whatwhere.train.config import parse_budget
+from whatwhere.train.setting import parse_budget
 from whatwhere.types import Prediction
 
 HERE = Path(__file__).parent

@@ -25,10 +25,11 @@ from safetensors.torch import save_file
 
 import whatwhere as ww
 from whatwhere.metrics import score
-from whatwhere.train.config import TrainConfig, parse_budget
+from whatwhere.train.config import TrainConfig
 from whatwhere.train.models.backbone import create_backbone
 from whatwhere.train.prepare import complete, split_data
 from whatwhere.train.recipes import recipe
+from whatwhere.train.setting import parse_budget
 from whatwhere.types import Prediction
 
 HERE = Path(__file__).parent

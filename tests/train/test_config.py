@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whatwhere.errors import UsageError
-from whatwhere.train.config import TrainConfig, parse_budget
+from whatwhere.train.config import TrainConfig
 from whatwhere.train.recipes import recipe
+from whatwhere.train.setting import parse_budget
 from whatwhere.types import TASKS, Task
 
 

@@ -13,11 +13,12 @@ from types import ModuleType
 from typing import Any
 
 from whatwhere.data import Dataset, read
-from whatwhere.train.config import TrainConfig, parse_budget, settings_table
+from whatwhere.train.config import TrainConfig, settings_table
 from whatwhere.train.models import models_table
 from whatwhere.train.processes import first_process
 from whatwhere.train.recipes import recipe, unused_settings
 from whatwhere.train.run import Run, export_run, resume_run, train_model
+from whatwhere.train.setting import parse_budget
 from whatwhere.train.watch import Listener
 from whatwhere.types import Task
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import PurePath
 from typing import Any, Self
 
 from whatwhere.errors import UsageError
+from whatwhere.train.setting import (
+    check_setting,
+    parse_setting,
+    range_words,
+    setting,
+)
 from whatwhere.types import TASKS, Task
 
 DEFAULT_BUDGET = "10m"
@@ -20,23 +23,6 @@ LOSSES: Mapping[Task, tuple[str, ...]] = {
     "detect": (),
 }
 """Names of losses by task; the first is the usual one."""
-
-
-def _setting(
-    default: Any,
-    about: str,
-    *,
-    least: float | None = None,
-    most: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    """A field with its meaning and its range, both for people and for the check."""
-    limits = {"least": least, "most": most, "above": above, "below": below}
-    return dataclasses.field(
-        default=default, metadata={"about": about, "choices": choices, "limits": limits}
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,194 +36,194 @@ class TrainConfig:
         UsageError: a value is out of its range, or two of them contradict each other.
     """
 
-    task: Task = _setting("classify", "what is trained", choices=TASKS)
-    model: str = _setting("", "family and size of the network, such as yolo-s; '' by the task")
-    backbone: str = _setting("tf_efficientnet_lite0", "timm name of the network's body")
-    pretrained: bool = _setting(True, "start from ImageNet weights")
-    freeze: bool = _setting(
+    task: Task = setting("classify", "what is trained", choices=TASKS)
+    model: str = setting("", "family and size of the network, such as yolo-s; '' by the task")
+    backbone: str = setting("tf_efficientnet_lite0", "timm name of the network's body")
+    pretrained: bool = setting(True, "start from ImageNet weights")
+    freeze: bool = setting(
         True, "freeze the early layers and all batch norms of a pretrained backbone"
     )
-    freeze_stride: int = _setting(
+    freeze_stride: int = setting(
         4, "layers of a frozen classifier that stand still: up to this stride; 0 for none", least=0
     )
-    height: int = _setting(0, "of the model's input in pixels; 0 to choose from the data", least=0)
-    width: int = _setting(0, "of the model's input in pixels; 0 to choose from the data", least=0)
-    size: int = _setting(
+    height: int = setting(0, "of the model's input in pixels; 0 to choose from the data", least=0)
+    width: int = setting(0, "of the model's input in pixels; 0 to choose from the data", least=0)
+    size: int = setting(
         0, "longer side in pixels without height and width; 0 for the task's default", least=0
     )
-    width_head: int = _setting(96, "channels of a detector's pyramid and head", least=1)
-    queries: int = _setting(
+    width_head: int = setting(96, "channels of a detector's pyramid and head", least=1)
+    queries: int = setting(
         300, "objects that a transformer without non-maximum suppression looks for", least=1
     )
-    decoder_layers: int = _setting(3, "of such a transformer, each refining its boxes", least=1)
-    small_objects: bool = _setting(
+    decoder_layers: int = setting(3, "of such a transformer, each refining its boxes", least=1)
+    small_objects: bool = setting(
         False, "give a yolo a level of stride 4; costs about three times the time"
     )
-    teacher: str = _setting(
+    teacher: str = setting(
         "", "model that answers on the training views, and is learnt from: file, run or name"
     )
-    teacher_names: str = _setting(
+    teacher_names: str = setting(
         "", "text file with lines 'its class = our class', where names differ"
     )
-    teacher_weight: float = _setting(
+    teacher_weight: float = setting(
         1.0, "of what the teacher says, beside what people said", above=0
     )
-    teacher_temperature: float = _setting(
+    teacher_temperature: float = setting(
         2.0, "by which a classifying teacher's logits, and ours, are divided", above=0
     )
-    unlabelled: str = _setting(
+    unlabelled: str = setting(
         "", "folder of pictures without labels, which the teacher alone teaches"
     )
-    label_names: tuple[str, ...] = _setting(
+    label_names: tuple[str, ...] = setting(
         (), "classes of a joint model's second head, the whole picture's; '' for those of the data"
     )
-    label_task: str = _setting(
+    label_task: str = setting(
         "",
         "what that head answers; '' for what its data hold",
         choices=("", "classify", "multilabel"),
     )
-    label_data: str = _setting(
+    label_data: str = setting(
         "", "data set of pictures with labels for that head; '' for the detector's own"
     )
-    label_share: float = _setting(
+    label_share: float = setting(
         0.25, "of each step's pictures that come from the data of that head", above=0, below=1
     )
-    label_weight: float = _setting(1.0, "of that head's loss beside the detector's", above=0)
-    end_to_end: bool = _setting(
+    label_weight: float = setting(1.0, "of that head's loss beside the detector's", above=0)
+    end_to_end: bool = setting(
         False, "give a yolo a further score by which it needs no non-maximum suppression"
     )
-    epochs: int = _setting(0, "passes over the data; 0 to plan them from the budget", least=0)
-    budget: float = _setting(
+    epochs: int = setting(0, "passes over the data; 0 to plan them from the budget", least=0)
+    budget: float = setting(
         0.0,
         "wall-clock seconds for everything, reading and export included; 0 for none",
         least=0,
     )
-    batch: int = _setting(
+    batch: int = setting(
         16, "pictures a pass, over all processes; 0 for the most that fit in memory", least=0
     )
-    accumulate: int = _setting(1, "passes a step: a step sees batch x accumulate pictures", least=1)
-    start: str = _setting(
+    accumulate: int = setting(1, "passes a step: a step sees batch x accumulate pictures", least=1)
+    start: str = setting(
         "",
         "weights to start from: a run's folder, a .safetensors file, imagenet-lite0, a timm name"
         " or torchvision:NAME; '' for those of `pretrained`",
     )
-    frozen: float = _setting(
+    frozen: float = setting(
         0.0,
         "share of training during which the whole pretrained body stands still",
         least=0,
         below=1,
     )
-    rate: float = _setting(2e-3, "peak learning rate of new layers", above=0)
-    backbone_rate: float = _setting(
+    rate: float = setting(2e-3, "peak learning rate of new layers", above=0)
+    backbone_rate: float = setting(
         0.25, "of the pretrained backbone, as a share of the rate", least=0
     )
-    weight_decay: float = _setting(0.02, "of AdamW, on convolution and linear weights", least=0)
-    warmup: float = _setting(
+    weight_decay: float = setting(0.02, "of AdamW, on convolution and linear weights", least=0)
+    warmup: float = setting(
         0.05,
         "share of all steps in which the rate rises; in short runs 50 steps, up to 0.3 of all;"
         " 0 for none",
         least=0,
         below=1,
     )
-    smoothing: float = _setting(0.05, "label smoothing of classify", least=0, most=1)
-    loss: str = _setting(
+    smoothing: float = setting(0.05, "label smoothing of classify", least=0, most=1)
+    loss: str = setting(
         "",
         "what mistakes cost: cross-entropy or focal for classify; bce, focal or asymmetric for"
         " multilabel; '' for the task's usual one",
         choices=("", "cross-entropy", "focal", "bce", "asymmetric"),
     )
-    dropout: float = _setting(
+    dropout: float = setting(
         0.2, "share of a classifier's last features left out at random", least=0, below=1
     )
-    clip: float = _setting(10.0, "largest norm of the gradient", above=0)
-    mosaic: float = _setting(
+    clip: float = setting(10.0, "largest norm of the gradient", above=0)
+    mosaic: float = setting(
         0.5, "chance that a detector's sample is made of four pictures", least=0, most=1
     )
-    mosaic_until: float = _setting(
+    mosaic_until: float = setting(
         0.8, "share of training after which mosaics and mixing stop", least=0, most=1
     )
-    mixup: float = _setting(
+    mixup: float = setting(
         0.0, "chance that a sample is blended with another; until mosaic_until", least=0, most=1
     )
-    cutmix: float = _setting(
+    cutmix: float = setting(
         0.0,
         "chance that a part of a classifier's sample comes from another; until mosaic_until",
         least=0,
         most=1,
     )
-    repeats: int = _setting(
+    repeats: int = setting(
         1, "times that each picture comes in a row, each time changed otherwise", least=1
     )
-    balance: float = _setting(
+    balance: float = setting(
         0.0,
         "how much more often pictures of rare classes come: 0 not at all, 0.5 by the root of"
         " their rarity, 1 as often as the others",
         least=0,
         most=1,
     )
-    tile: int = _setting(
+    tile: int = setting(
         0,
         "side in original pixels of the parts in which a detector sees large pictures, for small"
         " objects; 0 for whole pictures",
         least=0,
     )
-    flip: float = _setting(0.5, "chance of mirroring sideways", least=0, most=1)
-    vertical_flip: float = _setting(0.0, "chance of mirroring upside down", least=0, most=1)
-    zoom: float = _setting(
+    flip: float = setting(0.5, "chance of mirroring sideways", least=0, most=1)
+    vertical_flip: float = setting(0.0, "chance of mirroring upside down", least=0, most=1)
+    zoom: float = setting(
         1.5, "largest enlargement in augmentation; its inverse is the smallest", least=1, most=10
     )
-    colour: float = _setting(
+    colour: float = setting(
         0.4, "strength of brightness, contrast and saturation changes", least=0, most=1
     )
-    multi_scale: float = _setting(
+    multi_scale: float = setting(
         0.0,
         "the input of each step is larger or smaller by up to this share, in multiples of 32;"
         " until mosaic_until",
         least=0,
         most=0.9,
     )
-    grow: float = _setting(
+    grow: float = setting(
         1.0,
         "share of the input's size with which training begins, to grow to all of it until"
         " mosaic_until; early steps then cost less",
         least=0.25,
         most=1,
     )
-    metric: str = _setting(
+    metric: str = setting(
         "", "number of the validation that decides which weights are best; '' for the task's own"
     )
-    patience: int = _setting(
+    patience: int = setting(
         0, "validations without a better one after which training stops; 0 for never", least=0
     )
-    validation: float = _setting(
+    validation: float = setting(
         0.1,
         "share of the training pictures held out if the data has no such split",
         above=0,
         below=1,
     )
-    seed: int = _setting(0, "of every random choice", least=0, below=2**32)
-    precision: str = _setting(
+    seed: int = setting(0, "of every random choice", least=0, below=2**32)
+    precision: str = setting(
         "auto", "of the computation", choices=("auto", "32-true", "bf16-mixed", "16-mixed")
     )
-    device: str = _setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
-    devices: int = _setting(1, "processes on a machine, one for each GPU", least=1)
-    nodes: int = _setting(1, "machines", least=1)
-    workers: int = _setting(2, "threads that read and augment", least=1)
-    cache: int = _setting(4096, "megabytes of decoded training pictures kept", least=0)
-    cache_folder: str = _setting(
+    device: str = setting("auto", "what to train on", choices=("auto", "cpu", "cuda"))
+    devices: int = setting(1, "processes on a machine, one for each GPU", least=1)
+    nodes: int = setting(1, "machines", least=1)
+    workers: int = setting(2, "threads that read and augment", least=1)
+    cache: int = setting(4096, "megabytes of decoded training pictures kept", least=0)
+    cache_folder: str = setting(
         "", "where they are kept in a file, for later runs too; '' for in memory"
     )
-    previews: int = _setting(
+    previews: int = setting(
         5, "answers to validation pictures are drawn at each so many validations; 0 never", least=0
     )
-    tensorboard: bool = _setting(False, "write event files for TensorBoard into the run's folder")
-    mlflow: str = _setting(
+    tensorboard: bool = setting(False, "write event files for TensorBoard into the run's folder")
+    mlflow: str = setting(
         "", "address of an MLflow server that keeps the run, such as http://localhost:5000"
     )
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            _check(field.name, getattr(self, field.name), field.metadata)
+            check_setting(field.name, getattr(self, field.name), field.metadata)
         if self.epochs and self.budget:
             raise UsageError("give either epochs or a budget, not both: each decides the length")
         if self.loss and self.loss not in LOSSES[self.task]:
@@ -322,7 +308,7 @@ class TrainConfig:
         for name, text in settings.items():
             if name not in kinds:
                 raise UsageError(f"unknown setting {name!r}: use one of {', '.join(sorted(kinds))}")
-            values[name] = _parse(name, text, kinds[name])
+            values[name] = parse_setting(name, text, kinds[name])
         return replace(self, **values)
 
 
@@ -332,7 +318,7 @@ def settings_table() -> list[dict[str, str]]:
     for field in fields(TrainConfig):
         about = field.metadata
         limits = about["limits"]
-        allowed = ", ".join(choice or "''" for choice in about["choices"]) or _range(
+        allowed = ", ".join(choice or "''" for choice in about["choices"]) or range_words(
             *(limits[key] for key in ("least", "most", "above", "below"))
         )
         default = field.default
@@ -345,59 +331,3 @@ def settings_table() -> list[dict[str, str]]:
             {"name": field.name, "usual": shown, "allowed": allowed, "meaning": about["about"]}
         )
     return rows
-
-
-def _check(name: str, value: Any, about: Mapping[str, Any]) -> None:
-    choices = about["choices"]
-    if choices and value not in choices:
-        raise UsageError(f"unknown {name} {value!r}: use one of {', '.join(choices)}")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, not {value}")
-    limits = about["limits"]
-    least, most, above, below = (limits[key] for key in ("least", "most", "above", "below"))
-    fits = (
-        (least is None or value >= least)
-        and (most is None or value <= most)
-        and (above is None or value > above)
-        and (below is None or value < below)
-    )
-    if not fits:
-        raise UsageError(f"{name} must be {_range(least, most, above, below)}, not {value}")
-
-
-def _range(
-    least: float | None, most: float | None, above: float | None, below: float | None
-) -> str:
-    if least is not None and most is not None:
-        return f"in {least:g}..{most:g}"
-    low = f"at least {least:g}" if least is not None else ""
-    low = f"above {above:g}" if above is not None else low
-    high = f"below {below:.10g}" if below is not None else ""
-    high = f"at most {most:g}" if most is not None else high
-    return " and ".join(part for part in (low, high) if part)
-
-
-def _parse(name: str, text: str, kind: type) -> Any:
-    if name == "budget":
-        return parse_budget(text)
-    try:
-        if kind is bool:
-            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
-        if kind is tuple:
-            return tuple(part.strip() for part in text.split(",") if part.strip())
-        return kind(text)
-    except (ValueError, KeyError):
-        words = {bool: "true or false", int: "a whole number", float: "a number"}
-        raise UsageError(f"{name} must be {words.get(kind, 'text')}, not {text!r}") from None
-
-
-def parse_budget(text: str | float) -> float:
-    """Seconds of a wall-clock time such as "90s", "10m", "1.5h" or a number of seconds.
-
-    Raises:
-        UsageError: it is not such a time, or not above 0.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|h|)\s*", str(text).lower())
-    if match is None or float(match[1]) == 0:
-        raise UsageError(f"budget must be a time such as 90s, 10m or 2h, not {text!r}")
-    return float(match[1]) * {"s": 1, "": 1, "m": 60, "h": 3600}[match[2]]

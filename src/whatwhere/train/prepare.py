@@ -18,10 +18,11 @@ from whatwhere.errors import ImageError, TrainError, UsageError
 from whatwhere.images import read_image
 from whatwhere.metrics import METRICS
 from whatwhere.specs import DataSummary
-from whatwhere.train.config import DEFAULT_BUDGET, TrainConfig, parse_budget
+from whatwhere.train.config import DEFAULT_BUDGET, TrainConfig
 from whatwhere.train.loop import CHECKPOINT
 from whatwhere.train.network import family_of
 from whatwhere.train.scales import check_scales
+from whatwhere.train.setting import parse_budget
 from whatwhere.types import Image, Task
 
 if TYPE_CHECKING:

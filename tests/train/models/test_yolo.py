@@ -14,7 +14,8 @@ from whatwhere.data import Dataset
 from whatwhere.errors import TrainError
 from whatwhere.runtime import load_file, read_spec
 from whatwhere.train.models import find_model, model_names
-from whatwhere.train.models.yolo import FAMILY, Yolo, _best, bins_for
+from whatwhere.train.models._yolo_parts import _best
+from whatwhere.train.models.yolo import FAMILY, Yolo, bins_for
 from whatwhere.train.network import Step, build
 from whatwhere.train.recipes import recipe
 from whatwhere.train.run import export_run, train_model
