@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from whatwhere.data import Dataset
 from whatwhere.types import Prediction, Task
 
@@ -30,6 +33,8 @@ class Result(Mapping[str, "float | None"]):
         data, predictions: the pictures with their labels, and one prediction each.
         labels: scores of a second head, for the whole picture, on the same pictures; None if
             the model has none or the data say nothing about its classes.
+        looks: float32 (images of `data`, 3), what `images.appearance.look` measured of each
+            picture, NaN where it could not be read; None for saved predictions.
     """
 
     task: Task
@@ -48,6 +53,7 @@ class Result(Mapping[str, "float | None"]):
     data: Dataset | None = field(default=None, repr=False)
     predictions: tuple[Prediction, ...] = field(default=(), repr=False)
     labels: Result | None = field(default=None, repr=False)
+    looks: NDArray[np.float32] | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> float | None:
         return self.metrics[name]

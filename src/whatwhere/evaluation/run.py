@@ -10,12 +10,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.errors import ImageError, UsageError
 from whatwhere.evaluation.matching import Head, Match, data_notes, match, some
 from whatwhere.evaluation.result import Result
 from whatwhere.images import read_image
+from whatwhere.images.appearance import LOOKS, look
 from whatwhere.metrics import score
 from whatwhere.runtime import Predictor, load
 from whatwhere.runtime.cascade import Pair
@@ -70,7 +72,8 @@ def evaluate(
     start = time.perf_counter()
     predictions: list[Prediction] = []
     unreadable: list[str] = []
-    for prediction, error in _predictions(engine, part.paths, size):
+    looks = np.full((len(part), len(LOOKS)), np.nan, dtype=np.float32)
+    for prediction, error in _predictions(engine, part.paths, size, looks):
         predictions.append(prediction)
         if error is not None:
             unreadable.append(str(prediction.image))
@@ -95,6 +98,7 @@ def evaluate(
         split=split,
         threshold=engine.spec.postprocess.score_threshold,
         seconds=time.perf_counter() - start,
+        looks=looks,
     )
 
 
@@ -156,26 +160,31 @@ def _engines(predictor: Predictor | Pair) -> list[tuple[Head, Predictor]]:
 
 
 def _predictions(
-    predictor: Predictor, paths: Sequence[str], size: int
+    predictor: Predictor, paths: Sequence[str], size: int, looks: NDArray[np.float32]
 ) -> Iterator[tuple[Prediction, ImageError | None]]:
     """One prediction a picture, in order; an empty one and the error if it cannot be read.
 
     Reading runs ahead in threads by two batches, so memory does not grow with the data.
+
+    Args:
+        looks: float32 (len(paths), 3), filled with what `images.appearance.look` measures.
     """
 
-    def prepare(path: str) -> Any:
+    def prepare(row: int, path: str) -> Any:
         try:
-            return predictor.prepare(read_image(path))
+            image = read_image(path)
         except ImageError as error:
             return error
+        looks[row] = look(image)
+        return predictor.prepare(image)
 
     pool = ThreadPoolExecutor(_READERS, thread_name_prefix="whatwhere-read")
     ahead: deque[tuple[str, Future[Any]]] = deque()
-    waiting = iter(paths)
+    waiting = enumerate(paths)
     try:
         while True:
-            for path in waiting:
-                ahead.append((path, pool.submit(prepare, path)))
+            for row, path in waiting:
+                ahead.append((path, pool.submit(prepare, row, path)))
                 if len(ahead) >= 2 * size + _READERS:
                     break
             if not ahead:
