@@ -1,13 +1,15 @@
-"""Maps from a model's scores to calibrated ones: small value types that a model file can hold.
+"""Maps from a model's scores to calibrated ones, and rules for sets of classes.
 
-They are fitted by `metrics.calibration` and change no order: a higher score stays higher.
+Small value types that a model file can hold. They are fitted by `metrics.calibration` and
+`metrics.conformal`, and applied there and in the runtime by the same code. A map changes no
+order: a higher score stays higher.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,3 +134,58 @@ def temper(probabilities: NDArray[np.floating], temperature: float) -> NDArray[n
     total = scaled.sum(axis=1, keepdims=True)
     rows: NDArray[np.float64] = np.divide(scaled, total, out=np.zeros_like(scaled), where=total > 0)
     return rows
+
+
+Kind: TypeAlias = Literal["lac", "aps"]
+
+_ROUNDING = 1e-9
+"""Sums of one row's probabilities in another order differ by less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conformal:
+    """A rule for sets of classes, see `metrics.conformal`.
+
+    Args:
+        kind: "lac": classes whose probability is at least 1 - limit, the smallest sets on
+            average; "aps": the best classes until their probabilities add up to `limit`, sets
+            that grow with how hard a picture is.
+        alpha: sets miss the right class in at most this share of pictures.
+        limit: fitted; infinite if there were too few pictures, so that sets hold every class.
+        pictures: pictures that it was fitted on.
+    """
+
+    kind: Kind
+    alpha: float
+    limit: float
+    pictures: int
+
+    def sets(self, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
+        """The classes of each picture's set: bool (N, C).
+
+        The best class is always in it, which can only add to the coverage.
+
+        Args:
+            probabilities: float (N, C), rows that sum to 1.
+        """
+        values = np.asarray(probabilities, dtype=np.float64)
+        inside: NDArray[np.bool_] = nonconformity(values, self.kind) <= self.limit + _ROUNDING
+        if values.size:
+            inside[np.arange(len(values)), values.argmax(axis=1)] = True
+        return inside
+
+
+def nonconformity(probabilities: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
+    """How badly each class fits each picture, float64 (N, C); larger is worse.
+
+    "lac": 1 - p. "aps": the sum of the probabilities of the class and of all that are above it.
+    """
+    if kind == "lac":
+        return 1.0 - probabilities
+    if kind != "aps":
+        raise UsageError(f"unknown kind of conformal sets {kind!r}: use lac or aps")
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    sums = np.cumsum(np.take_along_axis(probabilities, order, axis=1), axis=1)
+    result = np.empty_like(sums)
+    np.put_along_axis(result, order, sums, axis=1)
+    return result

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,44 +18,16 @@ from numpy.typing import NDArray
 from whatwhere.errors import UsageError
 from whatwhere.metrics.binomial import beta_binomial_cdf, share_interval
 from whatwhere.metrics.reliability import checked_scores
+from whatwhere.scoremaps import Conformal, Kind, nonconformity
 
-Kind = Literal["lac", "aps"]
-
-_ROUNDING = 1e-9
-"""Sums of one row's probabilities in another order differ by less."""
-
-
-@dataclass(frozen=True, slots=True)
-class Conformal:
-    """A rule for sets of classes.
-
-    Args:
-        kind: "lac": classes whose probability is at least 1 - limit, the smallest sets on
-            average; "aps": the best classes until their probabilities add up to `limit`, sets
-            that grow with how hard a picture is.
-        alpha: sets miss the right class in at most this share of pictures.
-        limit: fitted; infinite if there were too few pictures, so that sets hold every class.
-        pictures: pictures that it was fitted on.
-    """
-
-    kind: Kind
-    alpha: float
-    limit: float
-    pictures: int
-
-    def sets(self, probabilities: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """The classes of each picture's set: bool (N, C).
-
-        The best class is always in it, which can only add to the coverage.
-
-        Args:
-            probabilities: float (N, C), rows that sum to 1.
-        """
-        values = checked_scores(probabilities)
-        inside = nonconformity(values, self.kind) <= self.limit + _ROUNDING
-        if values.size:
-            inside[np.arange(len(values)), values.argmax(axis=1)] = True
-        return inside
+__all__ = [
+    "Conformal",
+    "CoverageCheck",
+    "Kind",
+    "check_coverage",
+    "fit_conformal",
+    "nonconformity",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +59,6 @@ class CoverageCheck:
     by_class: dict[str, float | None]
     by_size: tuple[tuple[int, int, float], ...]
     pictures: int
-
-
-def nonconformity(probabilities: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
-    """How badly each class fits each picture, float64 (N, C); larger is worse.
-
-    "lac": 1 - p. "aps": the sum of the probabilities of the class and of all that are above it.
-    """
-    if kind == "lac":
-        return 1.0 - probabilities
-    if kind != "aps":
-        raise UsageError(f"unknown kind of conformal sets {kind!r}: use lac or aps")
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    sums = np.cumsum(np.take_along_axis(probabilities, order, axis=1), axis=1)
-    result = np.empty_like(sums)
-    np.put_along_axis(result, order, sums, axis=1)
-    return result
 
 
 def fit_conformal(
@@ -153,7 +108,7 @@ def check_coverage(
         names: the classes, C of them.
         confidence: of the interval and of the verdict.
     """
-    inside = rule.sets(probabilities)
+    inside = rule.sets(checked_scores(probabilities))
     hit = inside[np.arange(len(truth)), truth]
     size = inside.sum(axis=1)
     by_class: dict[str, float | None] = {}
