@@ -66,7 +66,7 @@ def score_differences(
     """
     one = weighted(task, data, first, classes=classes)
     two = weighted(task, data, second, classes=classes)
-    both = _pooled(task, data, first, second, classes) if permute else None
+    both = pooled(task, data, first, second, classes=classes) if permute else None
     return differences(one, two, both, **how)
 
 
@@ -81,15 +81,35 @@ def weighted(
     return _numbers(task, data, [predictions], classes)
 
 
-def _pooled(
+def pooled(
     task: Task,
     data: Dataset,
     first: Sequence[Prediction],
     second: Sequence[Prediction],
-    classes: Iterable[str] | None,
+    *,
+    classes: Iterable[str] | None = None,
 ) -> Weighted:
     """The numbers of both systems' answers, as `paired.differences` needs them."""
     return _numbers(task, data, [first, second], classes)
+
+
+def picture_groups(data: Dataset, column: str) -> NDArray[np.int64]:
+    """Numbers of equal values of a column of the pictures, int64 (pictures,).
+
+    A picture without a value stands alone.
+
+    Raises:
+        UsageError: there is no such column.
+    """
+    if column not in data.images.columns:
+        have = ", ".join(name for name in data.images.columns if name != "path")
+        raise UsageError(f"the pictures have no column {column!r} to group by: they have {have}")
+    number: dict[Any, int] = {}
+    keys = [
+        (row,) if value is None else value
+        for row, value in enumerate(data.images[column].to_list())
+    ]
+    return np.array([number.setdefault(key, len(number)) for key in keys], dtype=np.int64)
 
 
 def _numbers(
