@@ -61,7 +61,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_table_shows_numbers_and_classes_and_says_the_split(run: Run, place: Path) -> None:
-    outcome = run("evaluate", "model.onnx", "data")
+    outcome = run("evaluate", "model.onnx", "data", "--quick")
     assert outcome.status == 0
     assert "colours on data, split test: 6 pictures, classify" in outcome.out
     assert "0.8333" in outcome.out

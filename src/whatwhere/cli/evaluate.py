@@ -17,8 +17,11 @@ from whatwhere.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from rich.console import Console
+
     from whatwhere.data import Dataset
     from whatwhere.evaluation import Result
+    from whatwhere.evaluation.details import Details
 
 RUNS = Path("runs")
 
@@ -73,7 +76,31 @@ def evaluate(
         ),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Also write a report, one HTML file.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Also write a report, one HTML file, with the same as JSON beside it.",
+            show_default=False,
+        ),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option(help="Only the standard numbers: no intervals, no further numbers.")
+    ] = False,
+    samples: Annotated[
+        int, typer.Option(min=0, help="How often pictures are drawn anew for the intervals.")
+    ] = 1000,
+    groups: Annotated[
+        str,
+        typer.Option(
+            help="Column of pictures that belong together, such as group; auto, or none.",
+        ),
+    ] = "auto",
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="Rules for further numbers of boxes: coco, voc, kitti, lvis or open_images;"
+            " by default those of the data's format.",
+            show_default=False,
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures at once.", show_default=False)
@@ -87,6 +114,8 @@ def evaluate(
     """
     if data is not None and source is not None:
         raise UsageError(f"the data is named twice, {source} and --data {data}: name it once")
+    if quick and (groups != "auto" or protocol):
+        raise UsageError("--quick leaves out what --groups and --protocol are for: leave it out")
     place = data or source
     if predictions is not None:
         if place is None and model is not None:
@@ -100,6 +129,8 @@ def evaluate(
         run = None
     else:
         result, run = _evaluate(model, place, format, images, split, task, batch, backend)
+    if not quick:
+        result = result.with_details(samples=samples, groups=groups, protocol=protocol)
     if report is not None:
         from whatwhere.outputs.report import write_report
 
@@ -263,7 +294,13 @@ def _print(result: Result) -> None:
         for name in names:
             head.add_column(name, justify="right", min_width=6)
         head.add_row(*(_number(result[name]) for name in names))
+        if result.details is not None and result.details.samples:
+            ends = [result.details.intervals[name] for name in names]
+            head.add_row(*(_number(one.low) for one in ends), style="dim")
+            head.add_row(*(_number(one.high) for one in ends), style="dim")
         console.print(head)
+    if result.details is not None:
+        _print_details(result.details, console)
     values = Table(box=None, pad_edge=False)
     keys = list(next(iter(result.per_class.values()), {}))
     values.add_column("class", overflow="fold")
@@ -273,8 +310,28 @@ def _print(result: Result) -> None:
         values.add_row(Text(name), *(_number(row[key]) for key in keys))
     console.print()
     console.print(values)
-    for note in result.notes:
+    for note in (*result.notes, *(result.details.notes if result.details else ())):
         _say(f"note: {note}")
+
+
+def _print_details(details: Details, console: Console) -> None:
+    """How sure the numbers are, and the further ones, in as many columns as there is room."""
+    from rich.text import Text
+
+    if details.samples:
+        drawn = "pictures" if details.groups == "none" else f"pictures of equal {details.groups}"
+        console.print(
+            Text(
+                f"below each number its {details.level:.0%} interval, from {details.samples} draws"
+                f" of {drawn}"
+            ),
+            style="dim",
+            soft_wrap=True,
+        )
+    shown = [f"{name} {_number(value)}" for name, value in details.numbers.items()]
+    if shown:
+        console.print()
+        console.print(Text("further: " + ", ".join(shown)))
 
 
 def _number(value: float | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from whatwhere.data import Dataset
 from whatwhere.errors import DataError, UsageError
 from whatwhere.evaluation.matching import data_notes, some
-from whatwhere.evaluation.result import Result
+from whatwhere.evaluation.result import Boxes, Result
 from whatwhere.metrics.coco import FoundBoxes, TrueBoxes, coco_scores
 from whatwhere.metrics.detection import as_result
 from whatwhere.metrics.pairing import COCO_LIMIT, best_boxes
@@ -59,7 +60,21 @@ def score_coco_results(path: Path, blocks: Iterable[Sequence[Any]], data: Datase
         curves=curves,
         data=data,
         predictions=_predictions(found, names, row_of, data),
+        boxes=_numbered(names, truth, found, row_of),
     )
+
+
+def _numbered(
+    names: Mapping[int, str], truth: TrueBoxes, found: FoundBoxes, row_of: Mapping[int, int]
+) -> Boxes:
+    """The boxes with numbers from 0 in place of COCO's picture ids."""
+    ids = np.array(sorted(row_of), dtype=np.int64)
+    rows = np.array([row_of[image] for image in ids.tolist()], dtype=np.int64)
+
+    def placed(boxes: Any) -> Any:
+        return replace(boxes, image=np.searchsorted(ids, boxes.image))
+
+    return Boxes(names, placed(truth), placed(found), rows)
 
 
 def _found(

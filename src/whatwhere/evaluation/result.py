@@ -3,14 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
+from whatwhere.metrics.coco import FoundBoxes, TrueBoxes
 from whatwhere.types import Prediction, Task
+
+if TYPE_CHECKING:
+    from whatwhere.evaluation.details import Details
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Boxes:
+    """Labelled and predicted boxes as they were scored.
+
+    Args:
+        names: class name by class id.
+        truth, found: pictures are numbered from 0.
+        rows: int64, row of the data of each of these pictures, which stand in the order of their
+            COCO ids, by which equal scores are ranked; None for the data's own order.
+    """
+
+    names: Mapping[int, str]
+    truth: TrueBoxes
+    found: FoundBoxes
+    rows: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +56,10 @@ class Result(Mapping[str, "float | None"]):
             the model has none or the data say nothing about its classes.
         looks: float32 (images of `data`, 3), what `images.appearance.look` measured of each
             picture, NaN where it could not be read; None for saved predictions.
+        scored: the predictions as they were scored, if rows were left out; empty if not.
+        boxes: the boxes as they were scored, where they are not those of `predictions` rounded
+            to float32; None elsewhere.
+        details: intervals and all that stands behind the numbers; None if it was not asked for.
     """
 
     task: Task
@@ -54,6 +79,9 @@ class Result(Mapping[str, "float | None"]):
     predictions: tuple[Prediction, ...] = field(default=(), repr=False)
     labels: Result | None = field(default=None, repr=False)
     looks: NDArray[np.float32] | None = field(default=None, repr=False)
+    scored: tuple[Prediction, ...] = field(default=(), repr=False)
+    boxes: Boxes | None = field(default=None, repr=False)
+    details: Details | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> float | None:
         return self.metrics[name]
@@ -63,6 +91,26 @@ class Result(Mapping[str, "float | None"]):
 
     def __len__(self) -> int:
         return len(self.metrics)
+
+    def with_details(self, **how: Any) -> Result:
+        """The same with intervals, further numbers and tables; see `evaluation.details.details`.
+
+        Args:
+            how: samples, level, seed, groups, protocol.
+
+        Raises:
+            UsageError: as there.
+        """
+        from whatwhere.evaluation.details import details
+
+        labels = (
+            None
+            if self.labels is None
+            else self.labels.with_details(
+                **{name: value for name, value in how.items() if name != "protocol"}
+            )
+        )
+        return replace(self, details=details(self, **how), labels=labels)
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form of `evaluate --json`: plain values, undefined numbers as null."""
@@ -76,6 +124,7 @@ class Result(Mapping[str, "float | None"]):
             "split": self.split,
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "unreadable": list(self.unreadable),
-            "notes": list(self.notes),
+            "notes": [*self.notes, *(self.details.notes if self.details else ())],
+            **({} if self.details is None else self.details.to_dict()),
             **({} if self.labels is None else {"labels": self.labels.to_dict()}),
         }

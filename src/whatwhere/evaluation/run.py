@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,7 @@ def finish(
         confusion=confusion,
         data=data,
         predictions=tuple(predictions),
+        scored=() if all(map(is_, viewed, predictions)) else tuple(viewed),
         **about,
     )
 
