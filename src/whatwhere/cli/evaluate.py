@@ -177,9 +177,9 @@ def _evaluate(
         _say(f"data: {place} (what the run was trained on)")
     dataset = read(place, format, images=images)
     if split is None and run is not None and not {"test", "val"} & dataset.splits.keys():
-        dataset = _held_out(dataset, run)
-    part = _choose(dataset, split)
-    with _progress(len(dataset) if part is None else dataset.splits[part]) as progress:
+        dataset = held_out(dataset, run)
+    part = choose_split(dataset, split)
+    with progress_bar(len(dataset) if part is None else dataset.splits[part]) as progress:
         result = evaluate(
             model, dataset, split=part, task=task, batch=batch, backend=backend, progress=progress
         )
@@ -201,11 +201,11 @@ def _saved(
         raise UsageError(f"{file} does not exist: check the path of --predictions")
     dataset = read(place, format, images=images)
     # Saved predictions are of whatever was predicted; only an explicit split narrows them.
-    part = None if split is None else _choose(dataset, split)
+    part = None if split is None else choose_split(dataset, split)
     return evaluate_predictions(file, dataset, split=part, task=task)
 
 
-def _choose(data: Dataset, wanted: str | None) -> str | None:
+def choose_split(data: Dataset, wanted: str | None) -> str | None:
     """The split to use, None for all; says which where it was not asked for."""
     if wanted is not None:
         if wanted == "all" and "all" not in data.splits:
@@ -220,7 +220,7 @@ def _choose(data: Dataset, wanted: str | None) -> str | None:
     return None
 
 
-def _held_out(data: Dataset, run: Path) -> Dataset:
+def held_out(data: Dataset, run: Path) -> Dataset:
     """The pictures that a run did not train on, if it kept a list and they are all here."""
     file = run / "validation.txt"
     if not file.is_file():
@@ -263,7 +263,7 @@ def trained_on(run: Path | None, model: str) -> tuple[Path, str | None, Path | N
 
 
 @contextmanager
-def _progress(total: int) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(total: int) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr; nothing where that is not a terminal."""
     if not sys.stderr.isatty():
         yield None
