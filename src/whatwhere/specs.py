@@ -6,17 +6,48 @@ that a file alone is enough to predict, evaluate and serve.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
-from whatwhere.errors import ModelError
+from whatwhere.errors import ModelError, UsageError
+from whatwhere.scoremaps import Broken, Conformal, Kind, Platt, ScoreMap, score_map
 from whatwhere.transforms import Fit, Preprocess, Resample
 from whatwhere.types import Labels, Task
 
 SPEC_KEY = "whatwhere"
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _read_map(value: Any) -> ScoreMap:
+    if isinstance(value, Platt | Broken):
+        return value
+    if not isinstance(value, dict):
+        raise ValueError("a map of scores must be an object")
+    try:
+        return score_map(value)
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+StoredMap = Annotated[
+    ScoreMap,
+    PlainValidator(_read_map),
+    PlainSerializer(lambda one: one.to_dict(), return_type=dict[str, Any]),
+    WithJsonSchema({"type": "object", "properties": {"kind": {"enum": ["platt", "broken"]}}}),
+]
+"""A map of scores, stored as its `to_dict`."""
 
 
 class _Part(BaseModel):
@@ -62,6 +93,58 @@ class PostprocessSpec(_Part):
     end_to_end: bool = False
 
 
+class ConformalSpec(_Part):
+    """`scoremaps.Conformal` as it is stored.
+
+    kind: "lac" or "aps".
+    coverage: share of pictures whose set holds the right class, at least.
+    limit: how badly a class of the set may fit.
+    pictures: pictures that it was fitted on.
+    """
+
+    kind: Kind
+    coverage: float = Field(gt=0, lt=1)
+    limit: float = Field(ge=0, le=1.01)
+    pictures: int = Field(ge=1)
+
+    def build(self) -> Conformal:
+        return Conformal(self.kind, 1 - self.coverage, self.limit, self.pictures)
+
+
+class AnswerSpec(_Part):
+    """How the scores of one head become an answer; in this order.
+
+    temperature: logits are divided by it before the softmax or sigmoid.
+    maps: from a score to a calibrated one, by class name; not for `classify`.
+    thresholds: of single classes, by name. For `classify`: a picture whose best class has less
+        is answered "not sure".
+    abstain: `classify`: the same for all classes.
+    conformal: `classify`: gives a set of classes that holds the right one with a stated chance.
+    """
+
+    temperature: float = Field(default=1.0, gt=0)
+    maps: dict[str, StoredMap] = {}
+    thresholds: dict[str, Fraction] = {}
+    abstain: Fraction | None = None
+    conformal: ConformalSpec | None = None
+
+    def check(self, task: Task, names: Collection[str]) -> None:
+        """Raises ValueError if a class is unknown or a part is not of this task."""
+        for part, given in (("thresholds", self.thresholds), ("maps", self.maps)):
+            unknown = [name for name in given if name not in names]
+            if unknown:
+                raise ValueError(f"{part} name unknown classes: {', '.join(unknown)}")
+        if task == "classify" and self.maps:
+            raise ValueError("maps of scores are for the tasks multilabel and detect")
+        if task != "classify" and (self.abstain is not None or self.conformal is not None):
+            raise ValueError("abstain and conformal are for the task classify")
+
+    @property
+    def hesitates(self) -> bool:
+        """Whether an answer of task classify can be "not sure"."""
+        return self.abstain is not None or bool(self.thresholds)
+
+
 class DataSummary(_Part):
     """Which data a model was trained on: a digest to recognise it, and its size."""
 
@@ -69,6 +152,20 @@ class DataSummary(_Part):
     images: int
     labels: int
     description: str = ""
+
+
+class CalibrationSummary(_Part):
+    """What calibration and thresholds of a model were fitted on, and what they did there.
+
+    data: the pictures.
+    settings: what was asked for.
+    before, after: calibration errors; `after` on pictures that were left out of the fit.
+    """
+
+    data: DataSummary
+    settings: dict[str, Any] = {}
+    before: dict[str, float] = {}
+    after: dict[str, float] = {}
 
 
 class ModelSpec(_Part):
@@ -82,8 +179,9 @@ class ModelSpec(_Part):
             empty if there is none.
         label_task: whether that second head is "classify" (softmax) or "multilabel" (sigmoid).
         preprocess, postprocess: how to feed it and how to read it.
-        thresholds: score threshold of single classes, by name.
-        temperature: logits are divided by it before the softmax or sigmoid.
+        thresholds, temperature, maps, abstain, conformal: of the main head, see `AnswerSpec`.
+        label_answers: the same of the second head.
+        calibration: what these were fitted on.
         architecture: family and backbone, such as "yolo:tf_efficientnet_lite0".
         source: where the weights come from.
         license: SPDX expression of the weights' licence.
@@ -103,6 +201,11 @@ class ModelSpec(_Part):
     postprocess: PostprocessSpec = PostprocessSpec()
     thresholds: dict[str, Fraction] = {}
     temperature: float = Field(default=1.0, gt=0)
+    maps: dict[str, StoredMap] = {}
+    abstain: Fraction | None = None
+    conformal: ConformalSpec | None = None
+    label_answers: AnswerSpec = AnswerSpec()
+    calibration: CalibrationSummary | None = None
     architecture: str = ""
     source: str = ""
     license: str = ""
@@ -115,10 +218,8 @@ class ModelSpec(_Part):
     @model_validator(mode="after")
     def _names_are_the_contract(self) -> Self:
         labels = Labels(self.names)
-        Labels(self.label_names)
-        unknown = [name for name in self.thresholds if name not in labels]
-        if unknown:
-            raise ValueError(f"thresholds name unknown classes: {', '.join(unknown)}")
+        self.answers.check(self.task, labels)
+        self.label_answers.check(self.label_task, Labels(self.label_names))
         if self.preprocess.tile and self.task != "detect":
             raise ValueError(f"tiles are for models of task detect, not {self.task}")
         return self
@@ -127,6 +228,32 @@ class ModelSpec(_Part):
     def labels(self) -> Labels:
         """Class names of the main head."""
         return Labels(self.names)
+
+    @property
+    def answers(self) -> AnswerSpec:
+        """How the scores of the main head become an answer."""
+        return AnswerSpec.model_construct(
+            temperature=self.temperature,
+            maps=self.maps,
+            thresholds=self.thresholds,
+            abstain=self.abstain,
+            conformal=self.conformal,
+        )
+
+    def with_answers(self, answers: AnswerSpec, *, main: bool = True) -> Self:
+        """The spec with these for the main or the second head, checked.
+
+        Raises:
+            UsageError: they do not fit the head.
+        """
+        task, names = (self.task, self.names) if main else (self.label_task, self.label_names)
+        try:
+            answers.check(task, names)
+        except ValueError as error:
+            raise UsageError(f"model {self.name}: {error}") from error
+        if not main:
+            return self.model_copy(update={"label_answers": answers})
+        return self.model_copy(update=dict(answers))
 
     def to_metadata(self, stride: int = 32) -> dict[str, str]:
         """Entries of a model file's `metadata_props`, all of them strings.

@@ -153,6 +153,10 @@ class Prediction:
         object_labels: for each box, what a second model says about its crop (may be empty).
         model: name of the model or pair of models.
         ms: milliseconds spent on this picture, from bytes to answer.
+        unsure: whether a model that can say "not sure" does, so that no label is given; None if
+            it cannot.
+        label_set: classes of a conformal set, best first: the right one is among them with the
+            chance that the model's spec states; None if the model gives none.
 
     Raises:
         UsageError: names, scores and boxes are not of one length.
@@ -169,6 +173,8 @@ class Prediction:
     object_labels: tuple[tuple[Label, ...], ...] = ()
     model: str | None = None
     ms: float | None = None
+    unsure: bool | None = None
+    label_set: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         labels, objects = len(self.label_names), len(self.object_names)
@@ -202,7 +208,10 @@ class Prediction:
         return len(self.names)
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form of `predict --json`: plain Python values, boxes rounded to 0.01 px."""
+        """The JSON form of `predict --json`: plain Python values, boxes rounded to 0.01 px.
+
+        `unsure` and `label_set` are there only if the model gives them.
+        """
         per_object = self.object_labels or ((),) * len(self.object_names)
         boxes = np.zeros((0, 4), np.float32) if self.boxes is None else self.boxes
         return {
@@ -229,4 +238,6 @@ class Prediction:
             ],
             "model": self.model,
             "ms": None if self.ms is None else round(self.ms, 2),
+            **({} if self.unsure is None else {"unsure": self.unsure}),
+            **({} if self.label_set is None else {"label_set": list(self.label_set)}),
         }

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from whatwhere.runtime.shipped import ShippedModel
-    from whatwhere.specs import ModelSpec
+    from whatwhere.specs import AnswerSpec, ModelSpec
 
 models = typer.Typer(name="models", rich_markup_mode=None, invoke_without_command=True)
 app.add_typer(models)
@@ -131,9 +131,11 @@ def _describe(spec: ModelSpec) -> Iterator[tuple[str, str]]:
         yield "thresholds", f"score {post.score_threshold:g}, NMS IoU {post.nms_iou:g}"
     elif spec.task == "multilabel":
         yield "threshold", f"score {post.score_threshold:g}"
-    if spec.thresholds:
-        own = ", ".join(f"{name} {value:g}" for name, value in spec.thresholds.items())
-        yield "thresholds of classes", own
+    yield from _answers(spec.answers, "")
+    yield from _answers(spec.label_answers, "whole-picture ")
+    if spec.calibration is not None:
+        about = spec.calibration.data
+        yield "calibrated on", f"{about.images:,} pictures of {about.description or about.digest}"
     for key in ("architecture", "source", "license", "date"):
         if getattr(spec, key):
             yield key, getattr(spec, key)
@@ -142,6 +144,22 @@ def _describe(spec: ModelSpec) -> Iterator[tuple[str, str]]:
         yield "trained on", f"{about}{spec.data.images:,} pictures, {spec.data.labels:,} labels"
     if spec.metrics:
         yield "scores", ", ".join(f"{name} {value:.4g}" for name, value in spec.metrics.items())
+
+
+def _answers(answers: AnswerSpec, head: str) -> Iterator[tuple[str, str]]:
+    """How scores of a head are read, as far as that is not the usual way."""
+    if answers.thresholds:
+        own = ", ".join(f"{name} {value:.4g}" for name, value in answers.thresholds.items())
+        yield f"{head}thresholds of classes", own
+    if answers.temperature != 1:
+        yield f"{head}temperature", f"{answers.temperature:.4g}"
+    if answers.maps:
+        yield f"{head}calibrated classes", f"{len(answers.maps):,}"
+    if answers.abstain is not None:
+        yield f"{head}not sure below", f"{answers.abstain:.4g}"
+    if answers.conformal is not None:
+        rule = answers.conformal
+        yield f"{head}sets of classes", f"{rule.kind}, right in {rule.coverage:.4g} of pictures"
 
 
 def _names(names: tuple[str, ...]) -> str:

@@ -153,7 +153,18 @@ def _prediction(where: str, record: Mapping[str, Any]) -> Prediction:
         # A classifier's line has no objects; then no boxes were looked for.
         boxes=boxes[by_object] if objects or not labels else None,
         model=record.get("model"),
+        unsure=record["unsure"] if isinstance(record.get("unsure"), bool) else None,
+        label_set=_set(where, record),
     )
+
+
+def _set(where: str, record: Mapping[str, Any]) -> tuple[str, ...] | None:
+    names = record.get("label_set")
+    if names is None:
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{where}: 'label_set' is not a list of class names")
+    return tuple(sys.intern(name) for name in names)
 
 
 def _rows(where: str, record: Mapping[str, Any], key: str) -> list[dict[str, Any]]:

@@ -246,6 +246,8 @@ def _draw_caption(
         for name, score in zip(prediction.label_names, prediction.label_scores, strict=True)
         if score >= CAPTION_SCORE
     ]
+    if prediction.unsure:
+        rows = [("not sure", None)]
     rows = rows[:CAPTION_LINES]
     for name, colour in legend.items():
         rows.append((f"{name}: {prediction.object_names.count(name)}", colour))

@@ -36,9 +36,13 @@ class ResultTable:
         heading.append(f"  {size}{spent}", style="not bold dim")
         self._console.print(heading, soft_wrap=True)
         table = _table(prediction)
+        if prediction.unsure:
+            among = ", ".join(prediction.label_set or ())
+            words = f"  not sure: one of {among}" if among else "  not sure"
+            self._console.print(Text(_printable(words)), soft_wrap=True)
         if table.row_count:
             self._console.print(table)
-        else:
+        elif not prediction.unsure:
             self._console.print(Text("  nothing above the threshold", style="dim"))
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from whatwhere.errors import ModelError, UsageError
 from whatwhere.runtime.predictor import Predictor, PredictorBase
 from whatwhere.specs import ModelSpec
@@ -91,6 +93,7 @@ class Pair(PredictorBase):
         evaluation: bool = False,
     ) -> list[Prediction]:
         """Predictions of a batch; with `evaluation` objects get no second name."""
+        hesitates = self.classifier.spec.answers.hesitates
         objects = self.detector.infer(
             [item.detector for item in prepared],
             names=names,
@@ -100,9 +103,12 @@ class Pair(PredictorBase):
         labels = self.classifier.infer(
             [item.classifier for item in prepared],
             names=names,
-            threshold=MIN_LABEL if threshold is None else threshold,
+            # A threshold given here would replace the one below which it is not sure.
+            threshold=MIN_LABEL if threshold is None and not hesitates else threshold,
             evaluation=evaluation,
         )
+        if hesitates and threshold is None and not evaluation:
+            labels = [_above(whole, MIN_LABEL) for whole in labels]
         if evaluation:
             named: list[tuple[tuple[Label, ...], ...]] = [()] * len(prepared)
         else:
@@ -114,6 +120,8 @@ class Pair(PredictorBase):
                 label_scores=whole.label_scores,
                 object_labels=rows,
                 model=self.name,
+                unsure=whole.unsure,
+                label_set=whole.label_set,
             )
             for found, whole, rows in zip(objects, labels, named, strict=True)
         ]
@@ -139,16 +147,28 @@ class Pair(PredictorBase):
         return [tuple(next(ends) for _ in prediction.object_names) for prediction in found]
 
 
+def _above(answer: Prediction, least: float) -> Prediction:
+    """The prediction without labels of less score."""
+    count = int((answer.label_scores >= np.float32(least)).sum())
+    return replace(
+        answer, label_names=answer.label_names[:count], label_scores=answer.label_scores[:count]
+    )
+
+
 def choose_name(
     kind: str, answer: Prediction, fits: Mapping[str, frozenset[str]]
 ) -> tuple[Label, ...]:
     """The best class that fits an object's kind, or nothing if the crop does not convince.
+
+    Nothing, too, where the classifier is not sure.
 
     Args:
         kind: the detector's class.
         answer: all classes of the classifier with their probabilities for the crop, best first.
         fits: for each class of the classifier, the kinds that it can be.
     """
+    if answer.unsure:
+        return ()
     rows = zip(answer.label_names, answer.label_scores.tolist(), strict=True)
     fitting = [Label(name, score) for name, score in rows if kind in fits[name]]
     if not fitting or sum(label.score for label in fitting) < MIN_FIT:

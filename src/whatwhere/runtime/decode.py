@@ -7,15 +7,25 @@ score that is measured is the score that ships.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from whatwhere.errors import ModelError
-from whatwhere.specs import ModelSpec
+from whatwhere.runtime.reading import (
+    class_limits,
+    lowest_score,
+    mapped_table,
+    object_limits,
+    read_scores,
+    unsure_rows,
+)
+from whatwhere.specs import AnswerSpec, ModelSpec
 from whatwhere.transforms import Geometry
 from whatwhere.types import Boxes, Prediction, Scores, as_boxes, box_iou
+
+__all__ = ["checked_output", "decode", "lowest_score", "nms", "sigmoid", "softmax"]
 
 FloatArray: TypeAlias = NDArray[Any]
 IdArray: TypeAlias = NDArray[np.int64]
@@ -120,12 +130,13 @@ def decode(
         outputs: `logits` (N, C) before softmax or sigmoid; `boxes` (N, A, 4), x1 y1 x2 y2 in
             input pixels, with `scores` (N, A, C) after the sigmoid; or all three.
         geometries: how each picture lies in the input, N of them.
-        spec: the model's; its temperature applies to the main head.
-        threshold: replaces the spec's score thresholds, those of single classes too.
-            Without it `classify` gives the best `top` labels whatever their score.
+        spec: the model's.
+        threshold: replaces the spec's score thresholds, those of single classes and the score
+            below which the answer is "not sure" too. Without it `classify` gives the best `top`
+            labels whatever their score, or none if it is not sure.
         evaluation: give what metrics need: every label with its score, and every class of
             an anchor above the spec's `evaluation_threshold`. Otherwise an anchor gives one
-            box, of its best class.
+            box, of its best class, if that reaches its threshold.
         images: name of each picture, for `Prediction.image`.
 
     Raises:
@@ -136,7 +147,7 @@ def decode(
     objects = _decode_objects(outputs, geometries, spec, threshold, evaluation)
     predictions = []
     for index, geometry in enumerate(geometries):
-        label_ids, label_scores = labels[index]
+        said = labels[index]
         boxes, object_ids, object_scores = objects[index]
         height, width = geometry.image_size
         label_names = spec.label_names if spec.task == "detect" else spec.names
@@ -145,15 +156,28 @@ def decode(
                 width=width,
                 height=height,
                 image=None if images is None else images[index],
-                label_names=tuple([label_names[position] for position in label_ids]),
-                label_scores=label_scores,
+                label_names=tuple([label_names[position] for position in said.ids]),
+                label_scores=said.scores,
                 object_names=tuple([spec.names[position] for position in object_ids]),
                 object_scores=object_scores,
                 boxes=boxes,
                 model=spec.name,
+                unsure=said.unsure,
+                label_set=None
+                if said.among is None
+                else tuple([label_names[position] for position in said.among]),
             )
         )
     return predictions
+
+
+class _Said(NamedTuple):
+    """Labels of one picture: class ids and scores, best first; see `Prediction` for the rest."""
+
+    ids: IdArray
+    scores: Scores
+    unsure: bool | None = None
+    among: IdArray | None = None
 
 
 def _decode_labels(
@@ -162,33 +186,64 @@ def _decode_labels(
     spec: ModelSpec,
     threshold: float | None,
     evaluation: bool,
-) -> list[tuple[IdArray, Scores]]:
-    """For each picture: class ids and scores of the whole-picture labels, best first."""
+) -> list[_Said]:
+    """For each picture what is said of it as a whole."""
     main = spec.task != "detect"
     names = spec.names if main else spec.label_names
     if not names:
-        return [(np.zeros(0, np.int64), np.zeros(0, np.float32))] * count
+        return [_Said(np.zeros(0, np.int64), np.zeros(0, np.float32))] * count
     kind = spec.task if main else spec.label_task
+    answers = spec.answers if main else spec.label_answers
     logits = checked_output(outputs, "logits", (count, len(names)), spec)
     if not np.isfinite(logits).all():
         raise _not_finite("logits", spec)
-    temperature = spec.temperature if main else 1.0
-    scores = (softmax if kind == "classify" else sigmoid)(logits, temperature)
     if kind == "classify":
-        limits = np.full(len(names), 0.0 if threshold is None else threshold)
-        top = spec.postprocess.top
-    else:
-        limits = _thresholds(spec, names, threshold)
-        top = len(names)
-    # float64 order: scores that round to the same float32 keep their true order.
-    order = np.argsort(-np.asarray(logits, np.float64), axis=1, kind="stable")
-    if not evaluation and top < len(names):
-        order = order[:, :top]
+        return _classes(logits, names, answers, spec.postprocess.top, threshold, evaluation)
+    scores = mapped_table(sigmoid(logits, answers.temperature), names, answers.maps)
+    limits = class_limits(answers, names, spec.postprocess.score_threshold, threshold)
+    # float64 order: scores that round to the same float32 keep their true order, and so do
+    # logits that give the same score.
+    order = np.lexsort((-np.asarray(logits, np.float64), -scores), axis=1)
     rows = []
     for ids, row in zip(order, scores, strict=True):
         if not evaluation:
             ids = ids[row[ids] >= limits[ids]]
-        rows.append((ids, row[ids].astype(np.float32)))
+        rows.append(_Said(ids, row[ids].astype(np.float32)))
+    return rows
+
+
+def _classes(
+    logits: FloatArray,
+    names: Sequence[str],
+    answers: AnswerSpec,
+    top: int,
+    threshold: float | None,
+    evaluation: bool,
+) -> list[_Said]:
+    """One class a picture, or "not sure"; logits (N, C)."""
+    scores = softmax(logits, answers.temperature)
+    order = np.argsort(-np.asarray(logits, np.float64), axis=1, kind="stable")
+    least = 0.0 if threshold is None else threshold
+    unsure = None
+    if answers.hesitates:
+        first = order[:, 0]
+        best = scores[np.arange(len(scores)), first].astype(np.float32)
+        asked = threshold is None or evaluation
+        unsure = unsure_rows(answers, names, first, best) & asked
+    # Rounded as in the prediction, so that the rule is the same for saved predictions.
+    inside = (
+        None
+        if answers.conformal is None
+        else answers.conformal.build().sets(scores.astype(np.float32))
+    )
+    rows = []
+    for index, (ids, row) in enumerate(zip(order, scores, strict=True)):
+        among = None if inside is None else ids[inside[index][ids]]
+        lost = None if unsure is None else bool(unsure[index])
+        if not evaluation:
+            ids = ids[:0] if lost else ids[:top]
+            ids = ids[row[ids] >= least]
+        rows.append(_Said(ids, row[ids].astype(np.float32), lost, among))
     return rows
 
 
@@ -216,7 +271,7 @@ def _decode_objects(
             )
     if not np.isfinite(boxes).all():
         raise _not_finite("boxes", spec)
-    limits = _object_limits(spec, threshold, evaluation)
+    limits = object_limits(spec, threshold, evaluation)
     return [
         _objects(boxes[index], scores[index], geometry, limits, spec, evaluation)
         for index, geometry in enumerate(geometries)
@@ -231,16 +286,21 @@ def _objects(
     spec: ModelSpec,
     every_class: bool,
 ) -> tuple[Boxes, IdArray, Scores]:
-    """Boxes of one picture from (A, 4) boxes and (A, C) scores."""
-    if spec.temperature != 1.0:
-        scores = _tempered(scores, spec.temperature)
-    # Limits and scores are compared in float32: a threshold equal to a score keeps it.
-    above = scores >= limits.astype(np.float32)
+    """Boxes of one picture from (A, 4) boxes and (A, C) scores.
+
+    Everything is chosen by the scores as the model gives them, which `limits` (C,) refer to, and
+    the chosen ones are calibrated: so calibration changes what scores say and where a threshold
+    lies, but not which boxes there are to choose from.
+    """
+    above = scores >= limits
     if every_class:
         anchors, class_ids = np.nonzero(above)
     else:
         anchors = np.flatnonzero(above.any(axis=1))
-        class_ids = np.where(above[anchors], scores[anchors], -1.0).argmax(axis=1)
+        class_ids = scores[anchors].argmax(axis=1)
+        # A box whose best class does not reach its threshold is none of the second best.
+        reached = above[anchors, class_ids]
+        anchors, class_ids = anchors[reached], class_ids[reached]
     values = scores[anchors, class_ids]
     if len(values) > MAX_CANDIDATES:
         border = np.partition(values, len(values) - MAX_CANDIDATES)[-MAX_CANDIDATES]
@@ -259,45 +319,13 @@ def _objects(
         iou = spec.postprocess.nms_iou
         kept = nms(candidates, values[order], class_ids[order], iou, limit)
     chosen = order[kept]
-    final = np.clip(values[chosen], 0, 1).astype(np.float32)
-    return restored[kept], class_ids[chosen].astype(np.int64), final
-
-
-def _tempered(scores: FloatArray, temperature: float) -> FloatArray:
-    """Scores after the sigmoid, as if the logits had been divided by the temperature."""
-    inside = np.clip(np.asarray(scores, dtype=np.float64), 1e-12, 1 - 1e-12)
-    changed = sigmoid(np.log(inside) - np.log1p(-inside), temperature)
-    result: FloatArray = changed.astype(np.float32)
-    return result
-
-
-def lowest_score(spec: ModelSpec, threshold: float | None, evaluation: bool) -> float:
-    """The score, as the model gives it, below which no object of any class is kept."""
-    low = float(_object_limits(spec, threshold, evaluation).min())
-    if low > 0 and spec.temperature != 1.0:
-        # A little less, since the way there and back rounds.
-        low = float(_tempered(np.array([low]), 1 / spec.temperature)[0]) * (1 - 1e-5)
-    return low
-
-
-def _object_limits(
-    spec: ModelSpec, threshold: float | None, evaluation: bool
-) -> NDArray[np.float64]:
-    """The score that an object of each class needs, (C,)."""
-    if evaluation:
-        return np.full(len(spec.names), spec.postprocess.evaluation_threshold)
-    return _thresholds(spec, spec.names, threshold)
-
-
-def _thresholds(
-    spec: ModelSpec, names: Sequence[str], threshold: float | None
-) -> NDArray[np.float64]:
-    """The score each class needs, (C,)."""
-    if threshold is not None:
-        return np.full(len(names), threshold, dtype=np.float64)
-    usual = spec.postprocess.score_threshold
-    own = spec.thresholds if names is spec.names else {}
-    return np.array([own.get(name, usual) for name in names], dtype=np.float64)
+    ids = class_ids[chosen].astype(np.int64)
+    final = read_scores(values[chosen], ids, spec.names, spec.answers)
+    if spec.maps:
+        # Maps of different classes can change the order between them.
+        again = np.argsort(-final, kind="stable")
+        kept, ids, final = kept[again], ids[again], final[again]
+    return restored[kept], ids, final
 
 
 def checked_output(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from whatwhere.errors import ModelError
 from whatwhere.runtime.onnxfile import Buffer, fields
+from whatwhere.runtime.onnxwrite import field, message
 
 # Field numbers of onnx.proto3.
 _MODEL_GRAPH, _GRAPH_INITIALIZER = 7, 5
@@ -103,17 +104,17 @@ def _model(model: Buffer, files: Mapping[str, Buffer]) -> Iterator[bytes | Buffe
     for number, value in fields(model):
         if number == _MODEL_GRAPH and not isinstance(value, int):
             parts = list(_graph(value, files))
-            yield from _message(number, parts)
+            yield from message(number, parts)
         else:
-            yield from _field(number, value)
+            yield from field(number, value)
 
 
 def _graph(graph: Buffer, files: Mapping[str, Buffer]) -> Iterator[bytes | Buffer]:
     for number, value in fields(graph):
         if number == _GRAPH_INITIALIZER and not isinstance(value, int):
-            yield from _message(number, list(_tensor(value, files)))
+            yield from message(number, list(_tensor(value, files)))
         else:
-            yield from _field(number, value)
+            yield from field(number, value)
 
 
 def _tensor(tensor: Buffer, files: Mapping[str, Buffer]) -> Iterator[bytes | Buffer]:
@@ -123,32 +124,10 @@ def _tensor(tensor: Buffer, files: Mapping[str, Buffer]) -> Iterator[bytes | Buf
             parts = {part: bytes(text) for part, text in fields(value) if not isinstance(text, int)}
             place[parts[_ENTRY_KEY].decode()] = parts[_ENTRY_VALUE].decode()
         elif number != _TENSOR_LOCATION:
-            yield from _field(number, value)
+            yield from field(number, value)
     if place:
         raw = files[place["location"]]
         start, length = int(place["offset"]), int(place["length"])
         if start < 0 or length < 0 or start + length > len(raw):
             raise ValueError(f"bytes {start} to {start + length} of {len(raw)}")
-        yield from _field(_TENSOR_RAW_DATA, raw[start : start + length])
-
-
-def _message(number: int, parts: list[bytes | Buffer]) -> Iterator[bytes | Buffer]:
-    yield _varint(number << 3 | 2) + _varint(sum(len(part) for part in parts))
-    yield from parts
-
-
-def _field(number: int, value: int | Buffer) -> Iterator[bytes | Buffer]:
-    """One field as bytes; the messages rewritten here have only numbers and byte strings."""
-    if isinstance(value, int):
-        yield _varint(number << 3) + _varint(value)
-    else:
-        yield from _message(number, [value])
-
-
-def _varint(value: int) -> bytes:
-    digits = bytearray()
-    while value > 0x7F:
-        digits.append(value & 0x7F | 0x80)
-        value >>= 7
-    digits.append(value)
-    return bytes(digits)
+        yield from field(_TENSOR_RAW_DATA, raw[start : start + length])
