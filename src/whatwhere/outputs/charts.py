@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 # Okabe and Ito's palette, told apart by colour-blind readers; black and yellow left out
 # because they vanish on dark and light pages.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
+Line = Sequence[tuple[float, float]]
+"""Points (x, y)."""
+
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
+# Points of a line that can be read by pointing at them.
+_READABLE = 26
 
 
 def line_chart(
@@ -53,6 +58,8 @@ def line_chart(
         if len(line) == 1:
             px, py = place(*line[0]).split(",")
             parts.append(f'<circle cx="{px}" cy="{py}" r="3" fill="{color}"/>')
+    for color, (name, line) in zip(PALETTE, lines.items(), strict=False):
+        parts.append(_dots(name, line, color, place, x, y))
     label = f"{y} over {x}"
     svg = (
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
@@ -63,6 +70,50 @@ def line_chart(
         for color, name in zip(PALETTE, lines, strict=False)
     )
     return f'{svg}<ul class="legend">{keys}</ul>'
+
+
+def _dots(
+    name: str, line: Line, color: str, place: Callable[[float, float], str], x: str, y: str
+) -> str:
+    """Points that show their numbers when they are pointed at; browsers need no script for it."""
+    step = max(1, -(-len(line) // _READABLE))
+    shown = [*line[::step], *(line[-1:] if (len(line) - 1) % step else ())]
+    dots = []
+    for px, py in shown:
+        across, down = place(px, py).split(",")
+        words = escape(f"{name}: {x} {px:.4g}, {y} {py:.4g}")
+        dots.append(
+            f'<circle class="dot" cx="{across}" cy="{down}" r="6" fill="{color}">'
+            f"<title>{words}</title></circle>"
+        )
+    return "".join(dots)
+
+
+def histogram(edges: Sequence[float], counts: Sequence[int], *, x: str, y: str) -> str:
+    """Bars between edges, with their counts on pointing at them.
+
+    Args:
+        edges: B + 1 rising values.
+        counts: B values of at least 0.
+        x, y: axis titles.
+    """
+    high = axis_range([0.0, float(max(counts, default=0) or 1)])[1]
+    left, right = edges[0], edges[-1]
+    parts = [_axes(left, right, 0.0, high, x, y)]
+    width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+    for low, top, count in zip(edges, edges[1:], counts, strict=False):
+        across = LEFT + (low - left) / (right - left) * width
+        wide = max(1.0, (top - low) / (right - left) * width - 1)
+        tall = count / high * height
+        parts.append(
+            f'<rect x="{across:.1f}" y="{TOP + height - tall:.1f}" width="{wide:.1f}"'
+            f' height="{tall:.1f}" fill="{PALETTE[0]}"><title>'
+            f"{escape(f'{x} {low:.3g} to {top:.3g}: {count:,} {y}')}</title></rect>"
+        )
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img"'
+        f' aria-label="{escape(f"{y} over {x}")}">{"".join(parts)}</svg>'
+    )
 
 
 def axis_range(values: Sequence[float]) -> tuple[float, float]:
@@ -120,15 +171,18 @@ def bar(value: float | None) -> str:
     return f'<span class="bar"><span style="width:{100 * value:.1f}%"></span></span>'
 
 
-def confusion_table(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
+def confusion_table(
+    matrix: Sequence[Sequence[int]], names: Sequence[str], *, columns: Sequence[str] = ()
+) -> str:
     """A table of counts, shaded by the share of its row.
 
     Args:
         matrix: rows the right class, columns the predicted one, last column no answer.
         names: of the classes.
+        columns: names of the columns, if they are not the classes and "no answer".
     """
     silent = any(row[-1] for row in matrix)
-    columns = [*names, "no answer"] if silent else list(names)
+    columns = columns or ([*names, "no answer"] if silent else list(names))
     head = "".join(f"<th scope=col><div>{escape(name)}</div></th>" for name in columns)
     rows = []
     for place, (name, row) in enumerate(zip(names, matrix, strict=True)):

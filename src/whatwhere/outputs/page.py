@@ -46,6 +46,8 @@ figure { margin: 0; flex: 1 1 420px; max-width: 560px; }
 .grid { stroke: var(--rule); stroke-width: 1; }
 .line { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .quiet { fill: none; stroke: var(--soft); stroke-opacity: .3; stroke-width: 1; }
+.dot { fill-opacity: 0; } .dot:hover { fill-opacity: 1; }
+.tile small { display: block; color: var(--soft); font-variant-numeric: tabular-nums; }
 .tick, .title { fill: var(--soft); font-size: 11px; } .title { font-size: 12px; }
 .mid { text-anchor: middle; } .end { text-anchor: end; }
 .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 2px 16px; margin: 6px 0 0 44px;

@@ -7,6 +7,7 @@ others made, so every one of them is escaped.
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 from collections.abc import Mapping, Sequence
@@ -28,12 +29,16 @@ from whatwhere.outputs.charts import (
     line_chart,
 )
 from whatwhere.outputs.curves import curve_groups
+from whatwhere.outputs.detail_sections import (
+    FULL_MATRIX,
+    Detailed,
+    detail_sections,
+    ends,
+    interval_words,
+)
 from whatwhere.outputs.examples import examples_html, picture_uri
 from whatwhere.outputs.page import page
 from whatwhere.types import Prediction, Task
-
-FULL_MATRIX = 25
-"""Up to this many classes the whole confusion matrix is shown."""
 
 _HEADLINES: dict[Task, tuple[str, ...]] = {
     "classify": ("accuracy", "top5", "f1"),
@@ -73,6 +78,9 @@ class Reportable(Protocol):
     def data(self) -> Dataset | None: ...
     @property
     def predictions(self) -> Sequence[Prediction]: ...
+    @property
+    def details(self) -> Detailed | None: ...
+    def to_dict(self) -> dict[str, Any]: ...
 
 
 def write_report(
@@ -85,6 +93,8 @@ def write_report(
     sheets: Sequence[str | os.PathLike[str]] = (),
 ) -> Path:
     """Write an evaluation as one HTML file; whole or not at all.
+
+    With details, the same as JSON is written beside it, under the same name.
 
     Args:
         result: of `evaluate` or `evaluate_predictions`.
@@ -103,10 +113,13 @@ def write_report(
     """
     who = result.model or "Saved predictions"
     sections = [_headline(result)]
-    if result.notes:
-        items = "".join(f"<li>{escape(note)}</li>" for note in result.notes)
+    notes = [*result.notes, *(result.details.notes if result.details else ())]
+    if notes:
+        items = "".join(f"<li>{escape(note)}</li>" for note in notes)
         sections.append(f'<section class="notes"><h2>Notes</h2><ul>{items}</ul></section>')
     sections += [_charts(result), _classes(result)]
+    if result.details is not None:
+        sections.append(detail_sections(result.task, result.details))
     if training is not None:
         sections.append(_training(Path(training)))
     if sheets:
@@ -117,6 +130,10 @@ def write_report(
     target = Path(path)
     title = f"{who} on {result.source}"
     write_atomic(target, page(title, who, _subtitle(result), "".join(sections)))
+    if result.details is not None:
+        values = result.to_dict() | {"tables": result.details.to_dict(tables=True)["tables"]}
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
+        write_atomic(target.with_suffix(".json"), text + "\n")
     return target
 
 
@@ -130,10 +147,12 @@ def _headline(result: Reportable) -> str:
     tiles = "".join(
         f'<div class="tile{" main" if name == PRIMARY[result.task] else ""}"'
         f' title="{escape(definitions[name])}"><b>{number(result.metrics[name])}</b>'
-        f"<span>{escape(name)}</span></div>"
+        f"<span>{escape(name)}</span><small>{ends(result.details, name)}</small></div>"
         for name in _HEADLINES[result.task]
     )
-    return f'<section class="tiles">{tiles}</section>'
+    words = interval_words(result.details) if result.details is not None else ""
+    hint = f'<p class="hint">{escape(words)}</p>' if words else ""
+    return f'<section class="tiles">{tiles}</section>{hint}'
 
 
 def number(value: float | None) -> str:
@@ -194,10 +213,14 @@ def _classes(result: Reportable) -> str:
         return ""
     keys = list(next(iter(result.per_class.values())))
     shown = keys[0] if result.task != "classify" else "f1"
+    sure = result.details is not None and result.details.samples
     head = "".join(f"<th class=number>{escape(key)}</th>" for key in keys)
+    if sure:
+        head += f"<th class=number>interval of {escape(shown)}</th>"
     rows = "".join(
         f"<tr><th scope=row>{escape(name)}</th><td class=wide>{bar(row[shown])}</td>"
         + "".join(f"<td class=number>{number(row[key])}</td>" for key in keys)
+        + (f"<td class=number>{ends(result.details, shown, name)}</td>" if sure else "")
         + "</tr>"
         for name, row in result.per_class.items()
     )
@@ -271,12 +294,15 @@ def _all_numbers(result: Reportable) -> str:
     rows = "".join(
         f"<tr><th scope=row class=name>{escape(metric.name)}</th>"
         f"<td class=number>{number(result.metrics[metric.name])}</td>"
+        f"<td class=number>{ends(result.details, metric.name)}</td>"
         f"<td>{escape(metric.definition)} <cite>{escape(metric.source)}</cite></td></tr>"
         for metric in METRICS[result.task]
     )
+    sure = "interval" if result.details is not None else ""
     return (
         "<section><h2>All numbers</h2><table><thead><tr><th>name</th><th class=number>value</th>"
-        f"<th>meaning</th></tr></thead><tbody>{rows}</tbody></table></section>"
+        f"<th class=number>{sure}</th><th>meaning</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></section>"
     )
 
 
