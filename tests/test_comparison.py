@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from whatwhere.data import Dataset
@@ -35,10 +36,7 @@ def pictures(task: Task, images: int = 60, seed: int = 0) -> Dataset:
                 corners = (left, top, left + size[0], top + size[1])
                 for name, value in zip(box, corners, strict=True):
                     rows.setdefault(name, []).append(float(value))
-    table = {
-        "path": [f"/there/{image}.jpg" for image in range(images)],
-        "group": [f"video {image // 4}" for image in range(images)],
-    }
+    table = {"path": [f"/there/{image}.jpg" for image in range(images)]}
     data = Dataset(table, rows, NAMES, task=task, source="there", root="/there")
     return data if task != "multilabel" else data.as_multilabel()
 
@@ -173,15 +171,19 @@ def test_slices_are_compared_and_corrected_together() -> None:
 
 
 def test_groups_count_as_one() -> None:
-    data = pictures("classify", images=40)
+    plain = pictures("classify", images=40)
+    videos = [f"video {row // 4}" for row in range(40)]
+    images = plain.images.with_columns(group=pl.Series(videos))
+    data = Dataset(images, plain.labels, NAMES, task="classify")
     one, two = result(data, answers(data)), result(data, answers(data, poor=0.5))
-    single = compare(one, two, samples=100)
-    grouped = compare(one, two, samples=100, groups="group")
+    # The column that readers fill counts without being named.
+    grouped = compare(one, two, samples=100)
+    single = compare(one, two, samples=100, groups="none")
     assert single["accuracy"].value == grouped["accuracy"].value
     assert (single["accuracy"].units, grouped["accuracy"].units) == (40, 10)
     assert any("10 pictures or groups" in note for note in grouped.notes)
-    with pytest.raises(UsageError, match="no column 'video'"):
-        compare(one, two, groups="video")
+    with pytest.raises(UsageError, match="no column 'patient'"):
+        compare(one, two, groups="patient")
 
 
 def test_only_common_pictures_and_classes_count() -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
 from whatwhere.evaluation.matching import some
-from whatwhere.evaluation.result import Result
+from whatwhere.evaluation.result import Boxes, Result
 from whatwhere.metrics import METRICS, PRIMARY
 from whatwhere.metrics.bootstrap import LEVEL, SAMPLES, Key, Weighted
 from whatwhere.metrics.bootstrap_boxes import BoxNumbers, pooled_boxes
@@ -154,7 +154,7 @@ def compare(
     samples: int = SAMPLES,
     level: float = LEVEL,
     seed: int = 0,
-    groups: str = "",
+    groups: str = "auto",
     thresholds: tuple[float, float] | None = None,
     slices: Mapping[str, Sequence[int] | NDArray[np.int64]] | None = None,
 ) -> Comparison:
@@ -172,7 +172,9 @@ def compare(
         samples: how often the pictures are drawn anew, and how many trials the tests have.
         level: nominal coverage of the intervals.
         seed: the same seed gives the same numbers.
-        groups: column of the pictures whose equal values (a video, a patient) belong together.
+        groups: a column of the pictures: those of equal value (of one video, one patient) depend
+            on each other, and are drawn and swapped together; "auto" for "group" where the data
+            has it, "none" for each picture alone.
         thresholds: lowest scores that count in the list of changed pictures; the results' own
             if None. The numbers do not depend on them.
         slices: rows of the first result's pictures, by name of the slice.
@@ -194,7 +196,9 @@ def compare(
         raise UsageError("the two results have no class in common: there is nothing to compare")
     if lone:
         notes.append(f"{len(lone)} classes were scored in one result only: {some(lone)}")
-    units = picture_groups(data, groups) if groups else None
+    if groups == "auto":
+        groups = "none" if data.images["group"].null_count() == len(data) else "group"
+    units = None if groups == "none" else picture_groups(data, groups)
     how: dict[str, Any] = {"samples": samples, "level": level, "seed": seed, "groups": units}
     found = _differences(first, second, data, rows, (one, two), classes, how)
     at = (first.threshold, second.threshold) if thresholds is None else thresholds
@@ -307,17 +311,34 @@ def _differences(
     how: Mapping[str, Any],
 ) -> dict[Key, Difference]:
     one, two = first.boxes, second.boxes
-    if one is not None and two is not None and first.data is not None:
-        whole = len(rows) == len(first.data) == len(second.data or ())
-        if whole and one.names == two.names and len(one.truth.image) == len(two.truth.image):
-            # Both files were read in float64; so are their differences.
-            names = {class_id: name for class_id, name in one.names.items() if name in classes}
-            truth, found = pooled_boxes(one.truth, one.found, two.found)
-            numbers = (BoxNumbers(len(data), names, one.truth, each.found) for each in (one, two))
-            both = BoxNumbers(2 * len(data), names, truth, found)
-            return differences(*numbers, both, **how)
-    made: list[Weighted] = [weighted(first.task, data, each, classes=classes) for each in answers]
-    return differences(*made, pooled(first.task, data, *answers, classes=classes), **how)
+    whole = len(rows) == len(first.data or ()) == len(second.data or ())
+    if one is not None and two is not None and whole and _same_truth(one, two):
+        # Both files were read in float64, in COCO's order; so are their differences.
+        names = {class_id: name for class_id, name in one.names.items() if name in classes}
+        count = len(data) if one.rows is None else len(one.rows)
+        truth, found = pooled_boxes(one.truth, one.found, two.found)
+        units = how["groups"]
+        if units is not None and one.rows is not None:
+            units = units[one.rows]
+        return differences(
+            BoxNumbers(count, names, one.truth, one.found),
+            BoxNumbers(count, names, two.truth, two.found),
+            BoxNumbers(2 * count, names, truth, found),
+            **{**how, "groups": units},
+        )
+    made = [weighted(first.task, data, each, classes=classes) for each in answers]
+    both = pooled(first.task, data, *answers, classes=classes)
+    return differences(made[0], made[1], both, **how)
+
+
+def _same_truth(one: Boxes, two: Boxes) -> bool:
+    pairs = (
+        (one.truth.image, two.truth.image),
+        (one.truth.class_id, two.truth.class_id),
+        (one.truth.xywh, two.truth.xywh),
+        (one.rows, two.rows),
+    )
+    return one.names == two.names and all(np.array_equal(a, b) for a, b in pairs)  # type: ignore[arg-type]
 
 
 def _kept(
