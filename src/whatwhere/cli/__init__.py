@@ -105,7 +105,16 @@ def _register() -> None:
     """Attach the commands; importing a command module must import nothing heavy."""
     from importlib import import_module
 
-    for command in ("predict", "train", "evaluate", "export", "data", "models"):
+    for command in (
+        "predict",
+        "train",
+        "evaluate",
+        "compare",
+        "calibrate",
+        "export",
+        "data",
+        "models",
+    ):
         import_module(f"whatwhere.cli.{command}")
 
 

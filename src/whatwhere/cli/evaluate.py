@@ -205,18 +205,20 @@ def _saved(
     return evaluate_predictions(file, dataset, split=part, task=task)
 
 
-def choose_split(data: Dataset, wanted: str | None) -> str | None:
+def choose_split(
+    data: Dataset, wanted: str | None, order: tuple[str, str] = ("test", "val")
+) -> str | None:
     """The split to use, None for all; says which where it was not asked for."""
     if wanted is not None:
         if wanted == "all" and "all" not in data.splits:
             return None
         data.split_named(wanted)  # says which there are
         return wanted
-    for name in ("test", "val"):
+    for name in order:
         if name in data.splits:
             _say(f"split: {name} ({data.splits[name]} of {len(data)} pictures)")
             return name
-    _say(f"split: all {len(data)} pictures (the data has neither test nor val)")
+    _say(f"split: all {len(data)} pictures (the data has neither {order[0]} nor {order[1]})")
     return None
 
 
@@ -263,7 +265,9 @@ def trained_on(run: Path | None, model: str) -> tuple[Path, str | None, Path | N
 
 
 @contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[int, int], None] | None]:
+def progress_bar(
+    total: int, title: str = "evaluating"
+) -> Iterator[Callable[[int, int], None] | None]:
     """A bar on stderr; nothing where that is not a terminal."""
     if not sys.stderr.isatty():
         yield None
@@ -272,7 +276,7 @@ def progress_bar(total: int) -> Iterator[Callable[[int, int], None] | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
-    columns = (TextColumn("evaluating"), BarColumn(), MofNCompleteColumn(), Remaining())
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         work = bar.add_task("", total=total)
         yield lambda done, _: bar.update(work, completed=done)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.errors import ImageError, UsageError
+from whatwhere.evaluation.applied import applied_notes
 from whatwhere.evaluation.matching import Head, Match, data_notes, match, some
 from whatwhere.evaluation.result import Result
 from whatwhere.images import read_image
@@ -22,6 +23,7 @@ from whatwhere.images.appearance import LOOKS, look
 from whatwhere.metrics import score
 from whatwhere.runtime import Predictor, load
 from whatwhere.runtime.cascade import Pair
+from whatwhere.specs import ModelSpec
 from whatwhere.types import Prediction, Task
 
 Progress = Callable[[int, int], None]
@@ -87,6 +89,7 @@ def evaluate(
             f"{len(unreadable)} of {len(part)} pictures cannot be read; their labels count as"
             f" missed: {some([short[path] for path in unreadable])}"
         )
+    notes.extend(applied_notes(engine.spec, way.head, part, predictions))
     second = _second_head(engine, part, predictions) if way.task == "detect" else None
     return finish(
         way,
@@ -129,25 +132,33 @@ def finish(
     )
 
 
-def _second_head(
-    predictor: Predictor, data: Dataset, predictions: Sequence[Prediction]
-) -> Result | None:
-    """Scores of a detector's other answer, if the data say something about its classes."""
-    spec = predictor.spec
+def second_data(spec: ModelSpec, data: Dataset) -> Dataset | None:
+    """What data with boxes say about the classes of a detector's other answer; None if nothing."""
     names = [name for name in data.names if name in spec.label_names]
     if not names:
         return None
     labels = data.as_multilabel()
     if spec.label_task == "classify":
         try:
-            labels = labels.filter(classes=names, keep_empty=True).as_classify()
+            return labels.filter(classes=names, keep_empty=True).as_classify()
         except UsageError:
             # Its pictures show several of these classes, or none: no single answer is right.
             return None
-    elif not labels.filter(classes=names, keep_empty=True).labels.height:
+    some_label = labels.filter(classes=names, keep_empty=True).labels.height
+    return labels if some_label else None
+
+
+def _second_head(
+    predictor: Predictor, data: Dataset, predictions: Sequence[Prediction]
+) -> Result | None:
+    """Scores of a detector's other answer, if the data say something about its classes."""
+    spec = predictor.spec
+    labels = second_data(spec, data)
+    if labels is None:
         return None
     way = match([Head(spec.label_task, spec.label_names)], labels, predictor.name)
-    return finish(way, labels, predictions, notes=list(way.notes), model=predictor.name)
+    notes = [*way.notes, *applied_notes(spec, way.head, labels, predictions)]
+    return finish(way, labels, predictions, notes=notes, model=predictor.name)
 
 
 def _engines(predictor: Predictor | Pair) -> list[tuple[Head, Predictor]]:

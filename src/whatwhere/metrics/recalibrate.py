@@ -108,7 +108,7 @@ def calibrate_softmax(
     whole = fit_temperature(values, truth)
     if whole is None:
         raise UsageError("all scores are 0, so no temperature fits: predict the pictures again")
-    before, after = _row_numbers(values, truth), _row_numbers(fitted, truth)
+    before, after = row_numbers(values, truth), row_numbers(fitted, truth)
     notes = _worse(before, after)
     if whole.at_border:
         notes.append(
@@ -148,10 +148,10 @@ def calibrate_scores(
     values, right = checked_scores(scores), np.asarray(true, dtype=bool)
     fitted = values.copy()
     for fit, judge in folds(image, number, seed):
-        maps, _ = _fit_classes(names, class_id[fit], values[fit], right[fit], method)
+        maps, _ = fit_maps(names, class_id[fit], values[fit], right[fit], method)
         _apply(names, maps, class_id, values, judge, fitted)
-    maps, pooled = _fit_classes(names, class_id, values, right, method)
-    before, after = _numbers(values, right), _numbers(fitted, right)
+    maps, pooled = fit_maps(names, class_id, values, right, method)
+    before, after = answer_numbers(values, right), answer_numbers(fitted, right)
     notes = _worse(before, after)
     if pooled:
         notes.append(
@@ -191,14 +191,14 @@ def _apply(
             into[chosen] = maps[name].apply(values[chosen])
 
 
-def _fit_classes(
+def fit_maps(
     names: Sequence[str],
     class_id: NDArray[np.int64],
     values: NDArray[np.float64],
     right: NDArray[np.bool_],
     method: Method,
 ) -> tuple[dict[str, ScoreMap], tuple[str, ...]]:
-    """The map of each class that gets one, and the classes that share one."""
+    """The map of each class that gets one, and the classes that share one; see above."""
     together = fit_map(method, values, right)
     maps: dict[str, ScoreMap] = {}
     pooled = []
@@ -216,7 +216,8 @@ def _fit_classes(
     return maps, tuple(pooled)
 
 
-def _row_numbers(rows: NDArray[np.float64], truth: NDArray[np.int64]) -> Numbers:
+def row_numbers(rows: NDArray[np.float64], truth: NDArray[np.int64]) -> Numbers:
+    """`ece`, `ece_adaptive`, `log_loss` and `brier` of softmax rows (N, C)."""
     best, right = np.minimum(rows.max(axis=1), 1.0), rows.argmax(axis=1) == truth
     return {
         **_errors(best, right),
@@ -225,7 +226,8 @@ def _row_numbers(rows: NDArray[np.float64], truth: NDArray[np.int64]) -> Numbers
     }
 
 
-def _numbers(values: NDArray[np.float64], right: NDArray[np.bool_]) -> Numbers:
+def answer_numbers(values: NDArray[np.float64], right: NDArray[np.bool_]) -> Numbers:
+    """`ece`, `ece_adaptive`, `log_loss` and `brier` of single answers (N,)."""
     return {
         **_errors(values, right),
         "log_loss": binary_log_loss(values, right),
