@@ -13,6 +13,7 @@ import pytest
 import whatwhere
 
 PUBLIC = {
+    "Calibration",
     "DataError",
     "Dataset",
     "Finding",
@@ -29,6 +30,7 @@ PUBLIC = {
     "UsageError",
     "WhatwhereError",
     "__version__",
+    "calibrate",
     "draw",
     "evaluate",
     "evaluate_predictions",
@@ -40,7 +42,16 @@ PUBLIC = {
     "write_report",
 }
 
-COMMANDS = {"predict", "train", "evaluate", "export", "data", "models"}
+COMMANDS = {
+    "calibrate",
+    "predict",
+    "train",
+    "evaluate",
+    "compare",
+    "export",
+    "data",
+    "models",
+}
 
 
 def test_the_public_names_are_these() -> None:

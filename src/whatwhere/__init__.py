@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         UsageError,
         WhatwhereError,
     )
-    from whatwhere.evaluation import Result, evaluate, evaluate_predictions
+    from whatwhere.evaluation import Calibration, Result, calibrate, evaluate, evaluate_predictions
     from whatwhere.outputs.data_page import write_data_page
     from whatwhere.outputs.draw import draw
     from whatwhere.outputs.report import write_report
@@ -32,6 +32,7 @@ __version__ = "0.1.0"
 
 # Name -> the module that defines it.
 _HOME = {
+    "Calibration": "evaluation",
     "DataError": "errors",
     "Dataset": "data",
     "Finding": "data",
@@ -47,6 +48,7 @@ _HOME = {
     "TrainError": "errors",
     "UsageError": "errors",
     "WhatwhereError": "errors",
+    "calibrate": "evaluation",
     "draw": "outputs.draw",
     "evaluate": "evaluation",
     "evaluate_predictions": "evaluation",
@@ -68,6 +70,7 @@ _EXTRA = {
 }
 
 __all__ = [
+    "Calibration",
     "DataError",
     "Dataset",
     "Finding",
@@ -84,6 +87,7 @@ __all__ = [
     "UsageError",
     "WhatwhereError",
     "__version__",
+    "calibrate",
     "draw",
     "evaluate",
     "evaluate_predictions",

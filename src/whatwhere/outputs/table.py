@@ -37,8 +37,9 @@ class ResultTable:
         self._console.print(heading, soft_wrap=True)
         table = _table(prediction)
         if prediction.unsure:
-            among = ", ".join(prediction.label_set or ())
-            words = f"  not sure: one of {among}" if among else "  not sure"
+            among = prediction.label_set or ()
+            perhaps = "perhaps " if len(among) == 1 else "one of "
+            words = "  not sure" + (f", {perhaps}{', '.join(among)}" if among else "")
             self._console.print(Text(_printable(words)), soft_wrap=True)
         if table.row_count:
             self._console.print(table)
