@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from whatwhere.outputs.draw import draw
     from whatwhere.outputs.report import write_report
     from whatwhere.runtime import Predictor, load
+    from whatwhere.runtime.explain import explain
     from whatwhere.specs import ModelSpec
     from whatwhere.train import train
     from whatwhere.types import Label, Labels, Prediction
@@ -52,6 +53,7 @@ _HOME = {
     "draw": "outputs.draw",
     "evaluate": "evaluation",
     "evaluate_predictions": "evaluation",
+    "explain": "runtime.explain",
     "load": "runtime",
     "merge": "data",
     "read": "data",
@@ -91,6 +93,7 @@ __all__ = [
     "draw",
     "evaluate",
     "evaluate_predictions",
+    "explain",
     "load",
     "merge",
     "read",

@@ -111,6 +111,7 @@ def _register() -> None:
         "evaluate",
         "compare",
         "calibrate",
+        "explain",
         "export",
         "data",
         "models",

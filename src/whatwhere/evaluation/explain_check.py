@@ -191,7 +191,7 @@ def _right(
     predictor: Predictor | Pair, image: Image, kind: Kind, truth: Mapping[str, Boxes | None]
 ) -> Subject | None:
     """The best answer that is right; None if none is."""
-    for subject in find_subjects(predictor, image, kind=kind, most=1 << 30):
+    for subject in find_subjects(predictor, image, kind=kind):
         if subject.name not in truth:
             continue
         boxes = truth[subject.name]

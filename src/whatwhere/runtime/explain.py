@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -124,7 +125,7 @@ def explain(
             the model does not find it.
         method: "occlusion" (225 passes, always the same), "rise" (1,000 passes, finer shapes,
             some noise), or one with other settings, such as `Rise(masks=4000, seed=1)`.
-        most: explain so many answers.
+        most: explain at most so many answers.
         threshold: score that objects need; None for the model's own.
         backend: as in `runtime.load`; used only where `model` is a name or path.
         max_pixels: larger pictures are refused before they are decoded.
@@ -134,20 +135,23 @@ def explain(
         An empty list if the model finds nothing (of that name) in the picture.
 
     Raises:
-        UsageError: an unknown method or class, or a box that makes no sense.
+        UsageError: an unknown method or class, `most` below 1, or a box that makes no sense.
         ImageError: the picture cannot be read.
         ModelError: the model is missing, damaged, or does not do what its spec says.
     """
+    if most < 1:
+        raise UsageError(f"at least 1 answer must be asked for, not {most}")
     way = find_method(method)
     predictor = load(model, backend=backend) if isinstance(model, str | os.PathLike) else model
     image = (
         picture if isinstance(picture, np.ndarray) else read_image(picture, max_pixels=max_pixels)
     )
     where = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-    found = find_subjects(
-        predictor, _checked(image), name=name, box=box, threshold=threshold, most=most
-    )
-    return [explanation(subject, way(subject, progress), way.name, where) for subject in found]
+    found = find_subjects(predictor, _checked(image), name=name, box=box, threshold=threshold)
+    return [
+        explanation(subject, way(subject, progress), way.name, where)
+        for subject in islice(found, most)
+    ]
 
 
 def explanation(

@@ -28,7 +28,10 @@ Map: TypeAlias = NDArray[np.float32]
 class Method(Protocol):
     """A way to explain an answer."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        ...
 
     def __call__(self, subject: Subject, progress: Progress | None = None) -> Map:
         """A map over the subject's canvas, float32 (H, W); see the module for its unit."""

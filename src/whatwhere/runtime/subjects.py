@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -56,10 +57,11 @@ class Subject:
     def scores(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """How much the model says the same of changed canvases (N, H, W, 3), each in 0..1.
 
-        Of a label it is its probability. Of an object it is the largest product of IoU and
-        score of the class over all boxes, before suppression: as D-RISE (Petsiuk et al., CVPR
-        2021, section 3.2), with the score of the class in place of objectness times the
-        likeness of all scores, which models without objectness do not have.
+        Of a label it is its probability, before any map of scores: such a map may be level. Of
+        an object it is the largest product of IoU and score of the class over all boxes, before
+        suppression: as D-RISE (Petsiuk et al., CVPR 2021, section 3.2), with the score of the
+        class in place of objectness times the likeness of all scores, which models without
+        objectness do not have.
         """
         outputs = self.engine.backend(images)
         spec = self.engine.spec
@@ -68,8 +70,8 @@ class Subject:
             logits = checked_output(outputs, "logits", (len(images), len(names)), spec)
             whole = spec.task != "detect"
             softly = (spec.task if whole else spec.label_task) == "classify"
-            temperature = spec.temperature if whole else 1.0
-            shares = (softmax if softly else sigmoid)(logits, temperature)
+            answers = spec.answers if whole else spec.label_answers
+            shares = (softmax if softly else sigmoid)(logits, answers.temperature)
             return np.asarray(shares[:, self.column], dtype=np.float64)
         boxes = checked_output(outputs, "boxes", (len(images), -1, 4), spec)
         shape = (len(images), boxes.shape[1], len(spec.names))
@@ -124,9 +126,8 @@ def find_subjects(
     box: Sequence[float] | None = None,
     kind: Kind | None = None,
     threshold: float | None = None,
-    most: int = 1,
-) -> list[Subject]:
-    """The best answers of a model on a picture, best first; none if it finds nothing.
+) -> Iterator[Subject]:
+    """The answers of a model on a picture, best first; none if it finds nothing.
 
     Objects come before labels: the labels of a model that answers both are given where it finds
     no object (of that name).
@@ -139,14 +140,11 @@ def find_subjects(
             found or not.
         kind: only objects or only labels.
         threshold: of objects; None for the model's own.
-        most: at most so many.
 
     Raises:
-        UsageError: the model does not know the name, `most` is below 1, or the box is empty,
-            without a name, or for a model without boxes.
+        UsageError: the model does not know the name, or the box is empty, without a name, or
+            for a model without boxes.
     """
-    if most < 1:
-        raise UsageError(f"at least 1 answer must be asked for, not {most}")
     engines = [predictor.detector, predictor.classifier] if isinstance(predictor, Pair) else []
     heads = [head for engine in engines or [predictor] for head in _heads(engine)]
     heads = [head for head in heads if kind in (None, head[1])]
@@ -156,15 +154,15 @@ def find_subjects(
             Labels(dict.fromkeys(known)).id(name)
         heads = [head for head in heads if name in head[2]]
     if box is not None:
-        return [_asked(heads, image, name, box)]
-    for engine, kind, _ in heads:
-        if kind == "object":
-            found = _objects(engine, image, name, threshold, most)
+        return iter([_asked(heads, image, name, box)])
+    for engine, which, _ in heads:
+        if which == "object":
+            found = _objects(engine, image, name, threshold)
         else:
-            found = _labels(engine, image, name, most)
-        if found:
-            return found
-    return []
+            found = _labels(engine, image, name)
+        if (first := next(found, None)) is not None:
+            return chain([first], found)
+    return iter(())
 
 
 def _heads(engine: Any) -> Iterator[tuple[Predictor, Kind, tuple[str, ...]]]:
@@ -197,35 +195,25 @@ def _asked(
 
 
 def _objects(
-    engine: Predictor, image: Image, name: str | None, threshold: float | None, most: int
-) -> list[Subject]:
+    engine: Predictor, image: Image, name: str | None, threshold: float | None
+) -> Iterator[Subject]:
     prepared = engine.prepare(image)
     answer = engine.infer([prepared], names=[None], threshold=threshold)[0]
     assert answer.boxes is not None
-    rows = [row for row, found in enumerate(answer.object_names) if name in (None, found)]
-    return [
-        _view(
-            engine,
-            prepared,
-            answer.object_names[row],
-            float(answer.object_scores[row]),
-            answer.boxes[row],
-        )
-        for row in rows[:most]
-    ]
+    for row, found in enumerate(answer.object_names):
+        if name in (None, found):
+            score, box = float(answer.object_scores[row]), answer.boxes[row]
+            yield _view(engine, prepared, found, score, box)
 
 
-def _labels(engine: Predictor, image: Image, name: str | None, most: int) -> list[Subject]:
+def _labels(engine: Predictor, image: Image, name: str | None) -> Iterator[Subject]:
     prepared = engine.prepare(image)
     # All labels: also one below the threshold can be asked about.
     answer = engine.infer([prepared], names=[None], evaluation=True)[0]
     canvas, geometry = _views(prepared)[0]
-    rows = zip(answer.label_names, answer.label_scores.tolist(), strict=True)
-    return [
-        Subject(engine, canvas, geometry, "label", found, score)
-        for found, score in rows
-        if name in (None, found)
-    ][:most]
+    for found, score in zip(answer.label_names, answer.label_scores.tolist(), strict=True):
+        if name in (None, found):
+            yield Subject(engine, canvas, geometry, "label", found, score)
 
 
 def _view(engine: Predictor, prepared: Any, name: str, score: float | None, box: Boxes) -> Subject:
