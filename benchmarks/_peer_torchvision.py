@@ -72,7 +72,7 @@ def make(kind: str, classes: int, height: int, width: int) -> nn.Module:
         anchors = AnchorGenerator(((24,), (48,), (96,)), ((0.5, 1.0, 2.0),) * 3)
         pool = MultiScaleRoIAlign(["0", "1", "2"], output_size=7, sampling_ratio=2)
         return FasterRCNN(body, classes + 1, rpn_anchor_generator=anchors, box_roi_pool=pool, **fit)
-    boxes = DefaultBoxGenerator([[2, 3]] * 3, min_ratio=8, max_ratio=60)
+    boxes = DefaultBoxGenerator([[2, 3]] * 3, min_ratio=0.08, max_ratio=0.6)
     head = SSDLiteHead(
         list(body.channels), boxes.num_anchors_per_location(), classes + 1, nn.BatchNorm2d
     )
