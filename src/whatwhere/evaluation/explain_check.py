@@ -28,7 +28,7 @@ from whatwhere.runtime import Predictor, load
 from whatwhere.runtime.cascade import Pair
 from whatwhere.runtime.explain import find_method
 from whatwhere.runtime.masking import Method, asked, mean_colour
-from whatwhere.runtime.subjects import Kind, Subject, find_subjects
+from whatwhere.runtime.subjects import Kind, Subject, engines_of, find_subjects
 from whatwhere.types import Boxes, Image, box_iou
 
 # An object counts as right where its box overlaps one of the truth by this much.
@@ -161,10 +161,7 @@ def check_explanations(
 
 def _kind(predictor: Predictor | Pair, data: Dataset) -> tuple[Kind, frozenset[str]]:
     """What is explained, and the class names that the model has for it."""
-    engines = [predictor]
-    if isinstance(predictor, Pair):
-        engines = [predictor.detector, predictor.classifier]
-    specs = [engine.spec for engine in engines]
+    specs = [engine.spec for engine in engines_of(predictor)]
     objects = {name for spec in specs if spec.task == "detect" for name in spec.names}
     if data.task == "detect" and objects & set(data.names):
         return "object", frozenset(objects)
@@ -240,9 +237,9 @@ def _areas(
     # Blurred, because showing pixels on a plain ground would make edges that are not there.
     blurred = cv2.GaussianBlur(whole, (0, 0), max(whole.shape[:2]) / 10)
     order = removal_order(values, random)
-    rank = np.empty(order.size, dtype=np.int64)
-    rank[order] = np.arange(order.size)
-    rank = rank.reshape(values.shape)
+    flat = np.empty(order.size, dtype=np.int64)
+    flat[order] = np.arange(order.size)
+    rank = flat.reshape(values.shape)
 
     def changed(first: NDArray[np.uint8], last: NDArray[np.uint8]) -> Iterator[Image]:
         """From one picture to another, the highest places of the map first."""

@@ -56,9 +56,9 @@ class Explanation:
     @property
     def heat(self) -> NDArray[np.float32]:
         """What speaks for the answer, 0..1 of its highest place; all 0 if nothing does."""
-        positive = np.maximum(self.values, 0)
+        positive: NDArray[np.float32] = np.maximum(self.values, np.float32(0))
         top = float(positive.max(initial=0.0))
-        return positive / np.float32(top) if top > 0 else positive
+        return np.asarray(positive / top, np.float32) if top > 0 else positive
 
     @property
     def peak(self) -> tuple[float, float] | None:

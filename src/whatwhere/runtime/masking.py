@@ -172,7 +172,10 @@ def asked(
 def mean_colour(subject: Subject) -> NDArray[np.uint8]:
     """The mean colour of the picture in the canvas, uint8 (3,)."""
     x1, y1, x2, y2 = subject.area()
-    return np.rint(subject.canvas[y1:y2, x1:x2].mean(axis=(0, 1))).astype(np.uint8)
+    colour: NDArray[np.uint8] = np.rint(subject.canvas[y1:y2, x1:x2].mean(axis=(0, 1))).astype(
+        np.uint8
+    )
+    return colour
 
 
 def placed(cells: NDArray[np.floating], window: tuple[int, int, int, int], subject: Subject) -> Map:

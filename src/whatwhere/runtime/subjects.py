@@ -145,8 +145,7 @@ def find_subjects(
         UsageError: the model does not know the name, or the box is empty, without a name, or
             for a model without boxes.
     """
-    engines = [predictor.detector, predictor.classifier] if isinstance(predictor, Pair) else []
-    heads = [head for engine in engines or [predictor] for head in _heads(engine)]
+    heads = [head for engine in engines_of(predictor) for head in _heads(engine)]
     heads = [head for head in heads if kind in (None, head[1])]
     if name is not None:
         known = [name for _, _, names in heads for name in names]
@@ -165,7 +164,14 @@ def find_subjects(
     return iter(())
 
 
-def _heads(engine: Any) -> Iterator[tuple[Predictor, Kind, tuple[str, ...]]]:
+def engines_of(predictor: Predictor | Pair) -> list[Predictor]:
+    """The models of a predictor: itself, or both of a pair."""
+    if isinstance(predictor, Pair):
+        return [predictor.detector, predictor.classifier]
+    return [predictor]
+
+
+def _heads(engine: Predictor) -> Iterator[tuple[Predictor, Kind, tuple[str, ...]]]:
     if engine.spec.task == "detect":
         yield engine, "object", engine.spec.names
     if names := _names(engine, "label"):
@@ -245,7 +251,7 @@ def _span(centre: float, side: int, first: int, last: int) -> tuple[int, int]:
 
 
 def _sampled(
-    values: NDArray[np.float32], axis: int, places: NDArray[np.float64]
+    values: NDArray[np.float32], axis: int, places: NDArray[np.floating]
 ) -> NDArray[np.float32]:
     """Values at fractional places along an axis, linear between them, 0 outside."""
     length = values.shape[axis]
