@@ -77,8 +77,9 @@ class PreprocessSpec(_Part):
 class PostprocessSpec(_Part):
     """How raw outputs become a prediction.
 
-    score_threshold: rows below it are left out of a prediction, unless `ModelSpec.thresholds`
-        names the class. Evaluation uses `evaluation_threshold` instead.
+    score_threshold: rows whose calibrated score is below it are left out of a prediction,
+        unless `ModelSpec.thresholds` names the class. Evaluation uses `evaluation_threshold`
+        instead, on the scores of boxes as the model gives them.
     nms_iou: boxes of one class that overlap a better one by more than this IoU are dropped.
     max_detections: at most this many boxes a picture, best first.
     top: `classify` gives this many labels a picture.

@@ -90,7 +90,7 @@ class Goal:
             if kind in ("precision", "recall"):
                 return cls("precision" if kind == "precision" else "recall", float(rest))
             if kind == "cost":
-                first, second = rest.split(":")
+                first, second = rest.replace(",", ":").split(":")
                 return cls("cost", cost_fp=float(first), cost_fn=float(second))
         except ValueError:
             raise UsageError(wrong) from None
