@@ -300,3 +300,18 @@ def test_a_table_that_lacks_classes_is_refused() -> None:
     short = {name: kinds for name, kinds in FITS.items() if name != "emerald"}
     with pytest.raises(ModelError, match=r"1 classes of colours .* 'emerald'"):
         Pair(_detector(), _classifier(), short)
+
+
+def test_a_classifier_that_is_not_sure_says_so_in_a_pair_too() -> None:
+    picture = _picture("ruby", "sapphire")
+    usual = Pair(_detector(), _classifier(), FITS).predict(picture)
+    # The whole is a landscape with 0.7; crops are more mixed.
+    sure = Pair(_detector(), _classifier(abstain=0.6), FITS).predict(picture)
+    assert sure.unsure is False
+    assert sure.label_names == usual.label_names
+    lost = Pair(_detector(), _classifier(abstain=0.99), FITS).predict(picture)
+    assert (lost.unsure, lost.label_names) == (True, ())
+    assert lost.object_names == usual.object_names
+    assert lost.object_labels == ((), ())
+    asked = Pair(_detector(), _classifier(abstain=0.99), FITS).predict(picture, threshold=0.0)
+    assert asked.label_names[0] == "landscape"

@@ -195,12 +195,12 @@ def _print_head(title: str, tuned: Tuned) -> None:
     if tuned.points:
         console.print()
         console.print(_classes(tuned))
-    if tuned.abstain is not None:
+    if tuned.abstain is not None and tuned.abstain["pictures"]:
         about = tuned.abstain
         console.print()
         console.print(
             f"not sure: {1 - about['coverage']:.1%} of pictures; of the other answers"
-            f" {_percent(about['risk'])} are wrong, of all {about['risk_without']:.2%}"
+            f" {_percent(about['risk'])} are wrong, of all {_percent(about['risk_without'])}"
         )
     if tuned.conformal is not None:
         about = tuned.conformal

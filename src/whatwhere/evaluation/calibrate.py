@@ -164,6 +164,11 @@ def calibrate(
             "the model was trained on these very pictures, on which it is surer and better than on"
             " others: calibrate on pictures that it has not seen"
         )
+    if spec.calibration is not None and spec.calibration.data.digest in digests:
+        notes.append(
+            "the model was calibrated on these very pictures before, so that the numbers of before"
+            " look better than they are"
+        )
     predictions, unreadable = _predict(predictor, part, batch, progress)
     if unreadable:
         notes.append(

@@ -6,7 +6,7 @@ fitted on some pictures is counted on the rest, for numbers that can be believed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -128,7 +128,10 @@ class Tuned:
 
 
 def choose(
-    judged: Mapping[str, Judged], wishes: Wishes, otherwise: Mapping[str, float]
+    judged: Mapping[str, Judged],
+    wishes: Wishes,
+    otherwise: Mapping[str, float],
+    taken: Collection[str] | None = None,
 ) -> tuple[dict[str, float], dict[str, OperatingPoint]]:
     """A threshold for each class, and the points that were found.
 
@@ -136,6 +139,8 @@ def choose(
         judged: answers of each class.
         wishes: `goal`, `per_class` and `nearest` count.
         otherwise: the threshold of a class whose goal cannot be reached.
+        taken: the classes whose threshold is taken, reached or not, as it is on all pictures:
+            for folds, where a goal can be out of reach by chance. None: those that reach it.
     """
     if wishes.goal is None:
         return dict(otherwise), {}
@@ -145,9 +150,15 @@ def choose(
         points = dict.fromkeys(judged, operating_point(pooled(judged.values()), wishes.goal))
     chosen = dict(otherwise)
     for name, point in points.items():
-        if point.threshold is not None and (point.reached or wishes.nearest):
+        wanted = point.reached or wishes.nearest if taken is None else name in taken
+        if point.threshold is not None and wanted:
             chosen[name] = point.threshold
     return chosen, points
+
+
+def accepted(points: Mapping[str, OperatingPoint], wishes: Wishes) -> frozenset[str]:
+    """The classes whose points `choose` took."""
+    return frozenset(name for name, one in points.items() if one.reached or wishes.nearest)
 
 
 def pooled(judged: Iterable[Judged]) -> Judged:

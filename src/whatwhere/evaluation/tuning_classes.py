@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from whatwhere.evaluation.tuning import (
     Method,
     Tuned,
     Wishes,
+    accepted,
     choose,
     counted,
     doubts,
@@ -94,16 +95,6 @@ def tune_classes(
     held = kept_rows if method == "kept" else new_rows
     start = _start(current, wishes, method)
 
-    unsure = np.zeros(len(truth), dtype=bool)
-    inside = np.zeros(raw.shape, dtype=bool)
-    for (fit, rest), value in zip(parts, temperatures, strict=True):
-        one = start if method == "kept" else start.model_copy(update={"temperature": value})
-        answers = _fit(_tempered(raw[fit], one.temperature), truth[fit], names, one, wishes).answers
-        unsure[rest] = _unsure(held[rest], names, answers)
-        if answers.conformal is not None:
-            inside[rest] = answers.conformal.build().sets(held[rest].astype(np.float32))
-        else:
-            inside[rest] = True
     final = start
     notes = []
     if method == "temperature":
@@ -115,10 +106,34 @@ def tune_classes(
                 " all answers are right or scores say nothing; calibrate on more, harder pictures"
             )
     whole = _fit(_tempered(raw, final.temperature), truth, names, final, wishes)
+    unsure = np.zeros(len(truth), dtype=bool)
+    inside = np.ones(raw.shape, dtype=bool)
+    # Pictures of folds in which there is a score that keeps the risk.
+    counts = np.ones(len(truth), dtype=bool)
+    for (fit, rest), value in zip(parts, temperatures, strict=True):
+        one = start if method == "kept" else start.model_copy(update={"temperature": value})
+        here = _fit(
+            _tempered(raw[fit], one.temperature),
+            truth[fit],
+            names,
+            one,
+            wishes,
+            accepted(whole.points, wishes),
+        )
+        unsure[rest] = _unsure(held[rest], names, here.answers)
+        if here.answers.conformal is not None:
+            inside[rest] = here.answers.conformal.build().sets(held[rest].astype(np.float32))
+        if wishes.risk is not None and whole.answers.abstain is not None:
+            counts[rest] = here.answers.abstain is not None
+    if not counts.all():
+        notes.append(
+            f"no score keeps the risk of {wishes.risk:g} in some folds, which are left out of the"
+            " counts: it rests on little, calibrate on more pictures"
+        )
     points = {}
     before_points = {}
     if wishes.goal is not None or wishes.risk is not None:
-        points = _points(held, truth, names, ~unsure, whole)
+        points = _points(held[counts], truth[counts], names, ~unsure[counts], whole)
         sure = ~_unsure(kept_rows, names, current)
         before_points = _points(kept_rows, truth, names, sure, _Fit(current, {}, ()))
         before_points = {name: before_points[name] for name in points}
@@ -133,7 +148,9 @@ def tune_classes(
         after=row_numbers(held, truth),
         points=points,
         before_points=before_points,
-        abstain=_abstained(whole.answers, unsure, right) if whole.answers.hesitates else None,
+        abstain=_abstained(whole.answers, unsure[counts], right[counts])
+        if whole.answers.hesitates
+        else None,
         conformal=_covered(whole.answers.conformal, inside, truth),
         risk_coverage=risk_coverage(held.max(axis=1), right).risk,
         failed=whole.failed,
@@ -174,8 +191,15 @@ def _start(current: AnswerSpec, wishes: Wishes, method: Method) -> AnswerSpec:
     return current.model_copy(update=changed)
 
 
-def _fit(rows: Rows, truth: Ids, names: tuple[str, ...], start: AnswerSpec, wishes: Wishes) -> _Fit:
-    """Everything that is asked for, on calibrated rows (N, C)."""
+def _fit(
+    rows: Rows,
+    truth: Ids,
+    names: tuple[str, ...],
+    start: AnswerSpec,
+    wishes: Wishes,
+    taken: Collection[str] | None = None,
+) -> _Fit:
+    """Everything that is asked for, on calibrated rows (N, C); `taken` as in `choose`."""
     first, best = rows.argmax(axis=1), rows.max(axis=1)
     right = first == truth
     changed: dict[str, Any] = {}
@@ -187,7 +211,7 @@ def _fit(rows: Rows, truth: Ids, names: tuple[str, ...], start: AnswerSpec, wish
             said = first == place
             positives = int((truth == place).sum())
             judged[names[place]] = Judged(best[said], right[said], positives, len(truth))
-        chosen, points = choose(judged, wishes, {})
+        chosen, points = choose(judged, wishes, {}, taken)
         failed += shortfalls(points, wishes)
         if wishes.per_class:
             changed["thresholds"] = chosen
@@ -249,7 +273,7 @@ def _abstained(
     found = abstention_at((~unsure).astype(np.float64), right, 0.5)
     return {
         **asdict(replace(found, threshold=answers.abstain)),
-        "risk_without": float((~right).mean()),
+        "risk_without": float((~right).mean()) if len(right) else None,
     }
 
 

@@ -15,6 +15,7 @@ from whatwhere.evaluation.tuning import (
     Method,
     Tuned,
     Wishes,
+    accepted,
     choose,
     counted,
     doubts,
@@ -91,18 +92,19 @@ def tune_scores(
     if method in ("platt", "isotonic"):
         reading, shared = _fitted(whole, method, current)
 
-    kept = []
-    for (fit, rest), one in zip(parts, readings[method], strict=True):
-        chosen_here, _ = choose(
-            replace(fit, score=_read(fit, one)).by_class(),
-            wishes,
-            moved(names, current, one, usual),
-        )
-        kept.append(_read(rest, one) >= _limits(rest.names, chosen_here)[rest.class_id])
     otherwise = moved(names, current, reading, usual)
     chosen, found = choose(
         replace(whole, score=_read(whole, reading)).by_class(), wishes, otherwise
     )
+    kept = []
+    for (fit, rest), one in zip(parts, readings[method], strict=True):
+        here, _ = choose(
+            replace(fit, score=_read(fit, one)).by_class(),
+            wishes,
+            moved(names, current, one, usual),
+            accepted(found, wishes),
+        )
+        kept.append(_read(rest, one) >= _limits(rest.names, here)[rest.class_id])
     points = _points(held, np.concatenate(kept), chosen, found)
     old = {name: current.thresholds.get(name, usual) for name in names}
     said = scores["kept"] >= _limits(held.names, old)[held.class_id]
