@@ -134,8 +134,8 @@ def _describe(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     yield from _answers(spec.answers, "")
     yield from _answers(spec.label_answers, "whole-picture ")
     if spec.calibration is not None:
-        about = spec.calibration.data
-        yield "calibrated on", f"{about.images:,} pictures of {about.description or about.digest}"
+        seen = spec.calibration.data
+        yield "calibrated on", f"{seen.images:,} pictures of {seen.description or seen.digest}"
     for key in ("architecture", "source", "license", "date"):
         if getattr(spec, key):
             yield key, getattr(spec, key)

@@ -67,14 +67,7 @@ def tune_scores(
     whole = judge(task, data, predictions, classes=classes)
     if not len(whole.score):
         raise UsageError(f"the model answers nothing on {data.source}: nothing can be calibrated")
-    parts = []
-    for fit, rest in folds(group_numbers(data.images["group"].to_list()), seed=wishes.seed):
-        pair = []
-        for mask in (fit, rest):
-            rows = np.flatnonzero(mask).tolist()
-            chosen = [predictions[row] for row in rows]
-            pair.append(judge(task, data.select(rows), chosen, classes=classes))
-        parts.append((pair[0], pair[1]))
+    parts = _parts(task, data, predictions, classes, wishes.seed)
     held = _joined(whole, [rest for _, rest in parts])
     readings: dict[Method, list[AnswerSpec]] = {"kept": [current] * len(parts)}
     if wishes.scores:
@@ -88,7 +81,8 @@ def tune_scores(
     }
     losses = {method: binary_log_loss(one, held.true) or 0.0 for method, one in scores.items()}
     method = min(losses, key=losses.__getitem__)
-    reading, shared = current, ()
+    reading = current
+    shared: tuple[str, ...] = ()
     if method in ("platt", "isotonic"):
         reading, shared = _fitted(whole, method, current)
 
@@ -124,6 +118,25 @@ def tune_scores(
         failed=tuple(shortfalls(found, wishes)),
         notes=tuple(notes),
     )
+
+
+def _parts(
+    task: Task,
+    data: Dataset,
+    predictions: Sequence[Prediction],
+    classes: frozenset[str],
+    seed: int,
+) -> list[tuple[JudgedAnswers, JudgedAnswers]]:
+    """The answers to fit on and the rest, for each fold."""
+    result = []
+    for masks in folds(group_numbers(data.images["group"].to_list()), seed=seed):
+        pair = []
+        for mask in masks:
+            rows = np.flatnonzero(mask).tolist()
+            said = [predictions[row] for row in rows]
+            pair.append(judge(task, data.select(rows), said, classes=classes))
+        result.append((pair[0], pair[1]))
+    return result
 
 
 def moved(

@@ -30,11 +30,11 @@ def with_metadata(model: bytes, entries: Mapping[str, str], where: str) -> bytes
     try:
         for number, value in fields(memoryview(model)):
             if number == _MODEL_METADATA and not isinstance(value, int):
-                key = next(bytes(text) for part, text in fields(value) if part == _ENTRY_KEY)  # type: ignore[arg-type]
-                if key.decode() in entries:
+                known = [text for part, text in fields(value) if part == _ENTRY_KEY]
+                if any(bytes(text).decode() in entries for text in known):
                     continue
             parts.extend(field(number, value))
-    except (ValueError, IndexError, StopIteration) as error:
+    except (ValueError, IndexError) as error:
         raise ModelError(
             f"{where} is not a whole ONNX file ({error}): copy or export the model again"
         ) from error
