@@ -102,8 +102,8 @@ def _of_boxes(data: Dataset, tally: Tally) -> Iterator[Attribute]:
     real = np.searchsorted(limits, tally.real.area, side="right")
     said = np.searchsorted(limits, tally.said.area, side="right")
     yield _paired("size", sizes, real, said, tally)
-    thirds = ("top left", "top", "top right", "left", "centre", "right")
-    thirds += ("bottom left", "bottom", "bottom right")
+    rows = ("top left", "top", "top right"), ("left", "centre", "right")
+    thirds = (*rows[0], *rows[1], "bottom left", "bottom", "bottom right")
     frame = _frame(data)
     yield _paired("position", thirds, _third(tally.real, frame), _third(tally.said, frame), tally)
     shapes = ("tall (over 2:1)", "about square", "wide (over 2:1)")
@@ -140,7 +140,7 @@ def _frame(data: Dataset) -> NDArray[np.float64]:
 def _third(side: Side, frame: NDArray[np.float64]) -> Codes:
     assert side.xywh is not None
     centre = (side.xywh[:, :2] + side.xywh[:, 2:] / 2) / frame[side.image]
-    known = np.isfinite(centre).all(axis=1)
+    known: NDArray[np.bool_] = np.atleast_1d(np.isfinite(centre).all(axis=1))
     cell = np.clip(np.where(known[:, None], centre, 0) * 3, 0, 2).astype(np.int64)
     return np.where(known, cell[:, 1] * 3 + cell[:, 0], NOBODY)
 
@@ -173,8 +173,8 @@ def _pictures(
         yield "labels in the picture", parts, np.searchsorted([1, 2, 6, 21], count, side="right")
         folders = [str(PurePosixPath(name).parent) for name in data.relative_paths()]
         yield "folder", *_values(folders)
-    for column in ("group", "split"):
-        yield column, *_values(data.images[column].to_list())
+    for given in ("group", "split"):
+        yield given, *_values(data.images[given].to_list())
     yield from _metadata(data)
 
 

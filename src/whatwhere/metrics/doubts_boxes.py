@@ -216,8 +216,8 @@ def _above(
 ) -> NDArray[np.float64]:
     """Share of `values` above each limit, leaning on `prior` where there are few values."""
     above = len(values) - np.searchsorted(np.sort(values), limits, side="right")
-    share: NDArray[np.float64] = (above + _PRIOR * prior) / (len(values) + _PRIOR)
-    return share
+    share = (above.astype(np.float64) + _PRIOR * prior) / (len(values) + _PRIOR)
+    return np.asarray(share, dtype=np.float64)
 
 
 def _missing(rows: BoxRows, sure: NDArray[np.float64]) -> list[Mistake]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from whatwhere.outputs.labels import PictureLabels, draw_labels, shrink
 from whatwhere.outputs.pen import Colour
@@ -79,7 +80,7 @@ def _others(data: Dataset, one: Mistake) -> Boxes:
     targets = data.targets(one.image)
     if targets.boxes is None:
         return np.zeros((0, 4), np.float32)
-    keep = np.isfinite(targets.boxes).all(axis=1)
+    keep: NDArray[np.bool_] = np.atleast_1d(np.isfinite(targets.boxes).all(axis=1))
     if one.label is not None:
         keep[one.label - data.rows_of(one.image)[0]] = False
     others: Boxes = targets.boxes[keep]

@@ -20,8 +20,8 @@ def slices_html(found: Slices, count: int = 40) -> str:
     rows = "".join(_row(one) for one in (found.whole, *found.parts[:count]))
     level = found.whole.numbers[found.whole.main].level
     hint = (
-        f"Numbers are over all labels of a part. First come the parts whose {level:.0%} interval ends"
-        " furthest below the number of the whole; parts of fewer than 30 pictures come last."
+        f"Numbers are over all labels of a part. First come the parts whose {level:.0%} interval"
+        " ends furthest below the number of the whole; parts of fewer than 30 pictures come last."
         " A marked part is worse than the whole beyond chance, all parts taken together."
     )
     if "accuracy" not in found.whole.numbers:
