@@ -13,7 +13,9 @@ import pytest
 import whatwhere
 
 PUBLIC = {
+    "Advice",
     "Calibration",
+    "Comparison",
     "DataError",
     "Dataset",
     "Finding",
@@ -30,7 +32,9 @@ PUBLIC = {
     "UsageError",
     "WhatwhereError",
     "__version__",
+    "advise",
     "calibrate",
+    "compare",
     "draw",
     "evaluate",
     "evaluate_predictions",
@@ -39,11 +43,13 @@ PUBLIC = {
     "merge",
     "read",
     "train",
+    "write_comparison",
     "write_data_page",
     "write_report",
 }
 
 COMMANDS = {
+    "advise",
     "calibrate",
     "predict",
     "train",

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
         UsageError,
         WhatwhereError,
     )
-    from whatwhere.evaluation import Calibration, Result, calibrate, evaluate, evaluate_predictions
+    from whatwhere.evaluation import (
+        Advice,
+        Calibration,
+        Comparison,
+        Result,
+        advise,
+        calibrate,
+        compare,
+        evaluate,
+        evaluate_predictions,
+    )
+    from whatwhere.outputs.comparison_page import write_comparison
     from whatwhere.outputs.data_page import write_data_page
     from whatwhere.outputs.draw import draw
     from whatwhere.outputs.report import write_report
@@ -33,7 +44,9 @@ __version__ = "0.1.0"
 
 # Name -> the module that defines it.
 _HOME = {
+    "Advice": "evaluation",
     "Calibration": "evaluation",
+    "Comparison": "evaluation",
     "DataError": "errors",
     "Dataset": "data",
     "Finding": "data",
@@ -49,7 +62,9 @@ _HOME = {
     "TrainError": "errors",
     "UsageError": "errors",
     "WhatwhereError": "errors",
+    "advise": "evaluation",
     "calibrate": "evaluation",
+    "compare": "evaluation",
     "draw": "outputs.draw",
     "evaluate": "evaluation",
     "evaluate_predictions": "evaluation",
@@ -58,6 +73,7 @@ _HOME = {
     "merge": "data",
     "read": "data",
     "train": "train",
+    "write_comparison": "outputs.comparison_page",
     "write_data_page": "outputs.data_page",
     "write_report": "outputs.report",
 }
@@ -66,13 +82,16 @@ _HOME = {
 _EXTRA = {
     "data": ("data", "Reading a data set"),
     "evaluation": ("data", "Evaluating a model"),
+    "outputs.comparison_page": ("data", "Writing a comparison"),
     "outputs.data_page": ("data", "Writing a page about a data set"),
     "outputs.report": ("data", "Writing a report"),
     "train": ("train", "Training a model"),
 }
 
 __all__ = [
+    "Advice",
     "Calibration",
+    "Comparison",
     "DataError",
     "Dataset",
     "Finding",
@@ -89,7 +108,9 @@ __all__ = [
     "UsageError",
     "WhatwhereError",
     "__version__",
+    "advise",
     "calibrate",
+    "compare",
     "draw",
     "evaluate",
     "evaluate_predictions",
@@ -98,6 +119,7 @@ __all__ = [
     "merge",
     "read",
     "train",
+    "write_comparison",
     "write_data_page",
     "write_report",
 ]

@@ -112,6 +112,7 @@ def _register() -> None:
         "compare",
         "calibrate",
         "explain",
+        "advise",
         "export",
         "data",
         "models",

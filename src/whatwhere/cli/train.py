@@ -104,11 +104,11 @@ def train(
                 f"{', '.join(extra)} cannot be given with --resume: a run goes on with the"
                 " settings that it began with"
             )
-    pairs = [_pair(text) for text in settings or []]
+    pairs = [setting_pair(text) for text in settings or []]
     named = {"start": start, "devices": devices}
     pairs += [(name, str(value)) for name, value in named.items() if value is not None]
-    train_api = _train_package()
-    with _listener() as listener:
+    train_api = train_package()
+    with training_listener() as listener:
         if resume is not None:
             run = train_api.resume_run(resume, listener)
         else:
@@ -146,7 +146,7 @@ def train(
 
 def _list(what: str, as_json: bool) -> None:
     """Every model or setting with its meaning."""
-    train_api = _train_package()
+    train_api = train_package()
     tables = {"models": train_api.models_table, "settings": train_api.settings_table}
     if what not in tables:
         raise UsageError(f"--list takes models or settings, not {what!r}")
@@ -164,7 +164,12 @@ def _list(what: str, as_json: bool) -> None:
     Console().print(table)
 
 
-def _train_package() -> Any:
+def train_package() -> Any:
+    """The package `whatwhere.train`.
+
+    Raises:
+        MissingExtraError: torch is not installed.
+    """
     try:
         import whatwhere.train as package
     except ModuleNotFoundError as error:
@@ -174,7 +179,8 @@ def _train_package() -> Any:
     return package
 
 
-def _pair(text: str) -> tuple[str, str]:
+def setting_pair(text: str) -> tuple[str, str]:
+    """Name and value of a setting that was given as name=value."""
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UsageError(f"--set takes name=value, not {text!r}: such as --set rate=0.001")
@@ -192,7 +198,8 @@ class _Lines:
 
 
 @contextmanager
-def _listener() -> Iterator[Listener]:
+def training_listener() -> Iterator[Listener]:
+    """Shows what happens: a bar in a terminal, lines in a log."""
     if not sys.stderr.isatty():
         yield _Lines()
         return

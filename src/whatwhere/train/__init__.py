@@ -19,6 +19,7 @@ from whatwhere.train.processes import first_process
 from whatwhere.train.recipes import recipe, unused_settings
 from whatwhere.train.run import Run, export_run, resume_run, train_model
 from whatwhere.train.setting import parse_budget
+from whatwhere.train.trials import try_both
 from whatwhere.train.watch import Listener
 from whatwhere.types import Task
 
@@ -33,6 +34,7 @@ __all__ = [
     "resume_run",
     "settings_table",
     "train",
+    "try_both",
 ]
 
 
