@@ -276,7 +276,16 @@ def test_importing_everything_but_train_leaves_torch_unloaded() -> None:
 # Outputs that are about a data set, and need its tables.
 _ABOUT_DATA = {
     f"whatwhere.outputs.{name}"
-    for name in ("report", "contact", "data_page", "_data_samples", "gallery", "relabel", "slices")
+    for name in (
+        "report",
+        "contact",
+        "comparison_page",
+        "data_page",
+        "_data_samples",
+        "gallery",
+        "relabel",
+        "slices",
+    )
 }
 
 

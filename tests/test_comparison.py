@@ -170,6 +170,30 @@ def test_slices_are_compared_and_corrected_together() -> None:
     assert found.slices["dark"].value < found["AP"].value
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_parts_of_the_data_are_compared_by_themselves(task: Task) -> None:
+    """The second system is poor on the pictures of one camera."""
+    plain = pictures(task, images=80)
+    images = plain.images.with_columns(
+        extra=pl.Series([json.dumps({"camera": "old" if row < 40 else "new"}) for row in range(80)])
+    )
+    data = Dataset(images, plain.labels, NAMES, task=task)
+    good, poor = answers(data), answers(data, poor=0.9)
+    found = compare(
+        result(data, good, threshold=0.1),
+        result(data, [*poor[:40], *good[40:]], threshold=0.1),
+        samples=150,
+    )
+    main = "accuracy" if task == "classify" else "f1"
+    old, new = (found.parts[f"camera: {name}"][main] for name in ("old", "new"))
+    assert old.value < -0.1
+    assert old.adjusted <= 0.05
+    assert (new.value, new.adjusted, new.units) == (0, 1, 40)
+    assert not any(name.startswith("class: ") for name in found.parts)
+    assert found.to_dict()["parts"]["camera: old"]["number"] == main
+    assert compare(result(data, good), result(data, good), samples=5, parts=False).parts == {}
+
+
 def test_groups_count_as_one() -> None:
     plain = pictures("classify", images=40)
     videos = [f"video {row // 4}" for row in range(40)]
@@ -233,6 +257,7 @@ def test_what_cannot_be_compared() -> None:
         ("AP[cat] <= -0.5", False),
         ("AP50[owl].adjusted < 0.05", True),
         ("AP{first} < -0.01", True),
+        ("f1{labels in the picture: 2 to 5} < -0.01", True),
         ("AP[owl].first > 0.2", True),
     ],
 )
@@ -273,8 +298,8 @@ def test_conditions_that_cannot_be_understood(text: str, words: str) -> None:
         ("accuracy < 0", "the number 'accuracy'"),
         ("AP[cow] < 0", "the class 'cow', which was not compared: use"),
         ("AR1[cat] < 0", "the number of a class 'AR1'"),
-        ("AP{dark} < 0", "the slice 'dark', which was not compared: use another condition"),
-        ("AR1{dark} < 0", "the number of slices 'AR1', which was not compared: use AP"),
+        ("f1{dark} < 0", "the slice 'dark', which was not compared: use "),
+        ("AP{labels in the picture: 1} < 0", "the number of a slice 'AP'"),
         ("AP.adjusted < 0.1", "corrected p of the whole"),
     ],
 )

@@ -27,6 +27,7 @@ SAVED = (".json", ".jsonl", ".ndjson")
 
 _FEW = 5
 _MOST_CLASSES = 20
+_MOST_PARTS = 10
 
 
 @app.command()
@@ -266,9 +267,13 @@ def _print_numbers(found: Comparison, console: Console) -> None:
         _print_table(console, title, {of: rows[of] for of in shown}, found.level)
         if len(rows) > len(shown):
             console.print(f"{len(rows) - len(shown)} more classes changed less or not at all")
-    if found.slices:
-        ordered = sorted(found.slices.items(), key=lambda row: row[1].value or 0)
-        _print_table(console, "slice", dict(ordered), found.level)
+    parts = {name: one for name, one in found.sorted_parts.items() if one.value}
+    if parts:
+        # Those that are most surely different, then in the order of their differences.
+        sure = sorted(parts, key=lambda name: (parts[name].adjusted or 1.0, parts[name].p or 1.0))
+        kept = set(sure[:_MOST_PARTS])
+        shown_parts = {name: one for name, one in parts.items() if name in kept}
+        _print_table(console, "part of the data", shown_parts, found.level)
 
 
 def _print_table(console: Console, title: str, rows: dict[str, Difference], level: float) -> None:

@@ -6,7 +6,7 @@ both find hard cancels out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,15 +15,19 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
+from whatwhere.evaluation.differing import (
+    part_differences,
+    slice_differences,
+    whole_differences,
+)
 from whatwhere.evaluation.matching import some
-from whatwhere.evaluation.result import Boxes, Result
+from whatwhere.evaluation.result import Result
 from whatwhere.metrics import METRICS, PRIMARY
-from whatwhere.metrics.bootstrap import LEVEL, SAMPLES, Key, Weighted
-from whatwhere.metrics.bootstrap_boxes import BoxNumbers, pooled_boxes
+from whatwhere.metrics.bootstrap import LEVEL, SAMPLES
 from whatwhere.metrics.changes import Change, changes
-from whatwhere.metrics.paired import Difference, differences
-from whatwhere.metrics.subsets import SubsetNumbers
-from whatwhere.metrics.trust import picture_groups, pooled, weakness, weighted
+from whatwhere.metrics.multilabel import THRESHOLD
+from whatwhere.metrics.paired import Difference
+from whatwhere.metrics.trust import picture_groups, weakness
 from whatwhere.types import Prediction, Task
 
 SHOWN = 100
@@ -44,11 +48,15 @@ class Comparison(Mapping[str, Difference]):
         numbers: by standard name.
         per_class: by class, then by name. `Difference.adjusted` is p corrected for the number
             of classes.
-        slices: the task's main number on parts of the pictures, by the part's name; empty if
-            none were given. `Difference.adjusted` is p corrected for the number of parts.
+        parts: of each part of the data that `metrics.slices` finds (by size, light, group ...),
+            F1 at the thresholds (accuracy of single labels; recall where answers belong to no
+            part), by the part's name, then by the number's. `Difference.adjusted` is p
+            corrected for the number of parts.
+        slices: the task's main number on parts of the pictures that were asked for, by the
+            part's name. `Difference.adjusted` is p corrected for the number of these.
         level: nominal coverage of the intervals, and 1 - the level of the tests.
         changes: pictures that the two answer differently, worst for the second first.
-        thresholds: answers of a lower score do not count in `changes`; of each.
+        thresholds: answers of a lower score do not count in `changes` and `parts`; of each.
         notes: what was left out, or makes the comparison weak.
         data, predictions: the pictures, and the answers of each system.
         labels: the same of second heads, if both results have one.
@@ -62,6 +70,7 @@ class Comparison(Mapping[str, Difference]):
     split: str | None
     numbers: Mapping[str, Difference]
     per_class: Mapping[str, Mapping[str, Difference]]
+    parts: Mapping[str, Mapping[str, Difference]]
     slices: Mapping[str, Difference]
     level: float
     changes: tuple[Change, ...]
@@ -76,7 +85,7 @@ class Comparison(Mapping[str, Difference]):
     def __getitem__(self, name: str) -> Difference:
         return self.numbers[name]
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self.numbers)
 
     def __len__(self) -> int:
@@ -91,6 +100,17 @@ class Comparison(Mapping[str, Difference]):
     def better(self) -> list[Change]:
         """Pictures with fewer mistakes of the second system, the best first."""
         return [one for one in reversed(self.changes) if one.worse_by < 0]
+
+    @property
+    def sorted_parts(self) -> dict[str, Difference]:
+        """Parts and slices by name and number, the most worsened first."""
+        rows = {
+            f"{part} ({name})": one for part, row in self.parts.items() for name, one in row.items()
+        }
+        rows |= {f"{part} ({PRIMARY[self.task]})": one for part, one in self.slices.items()}
+        return dict(
+            sorted(rows.items(), key=lambda row: np.inf if row[1].value is None else row[1].value)
+        )
 
     @property
     def verdict(self) -> str:
@@ -131,6 +151,11 @@ class Comparison(Mapping[str, Difference]):
                 name: {key: plain(one) for key, one in row.items()}
                 for name, row in self.per_class.items()
             },
+            "parts": {
+                part: {"number": name, **plain(one)}
+                for part, row in self.parts.items()
+                for name, one in row.items()
+            },
             "slices": {name: plain(one) for name, one in self.slices.items()},
             "pictures": {
                 "better": len(better),
@@ -156,13 +181,14 @@ def compare(
     seed: int = 0,
     groups: str = "auto",
     thresholds: tuple[float, float] | None = None,
+    parts: bool = True,
     slices: Mapping[str, Sequence[int] | NDArray[np.int64]] | None = None,
 ) -> Comparison:
     """Paired differences of every number of two results, with intervals and tests.
 
     Intervals are bootstrap intervals of the difference over pictures, tests are paired
     permutation tests: in each trial the two answers to each picture are swapped or not. Tests
-    of many classes, and of many slices, are corrected together (Westfall and Young's
+    of many classes, of many parts and of many slices are corrected together (Westfall and Young's
     step-down maxT); those of the whole are not. Pictures and classes that only one result has
     are left out, and a note says so.
 
@@ -175,8 +201,9 @@ def compare(
         groups: a column of the pictures: those of equal value (of one video, one patient) depend
             on each other, and are drawn and swapped together; "auto" for "group" where the data
             has it, "none" for each picture alone.
-        thresholds: lowest scores that count in the list of changed pictures; the results' own
-            if None. The numbers do not depend on them.
+        thresholds: lowest scores that count in parts and in the list of changed pictures; None
+            for the results' own (boxes) or 0.5 (labels). The numbers do not depend on them.
+        parts: compare the parts of the data that it falls into by itself.
         slices: rows of the first result's pictures, by name of the slice.
 
     Raises:
@@ -189,7 +216,7 @@ def compare(
             " both as one, such as  --task multilabel"
         )
     notes: list[str] = []
-    data, rows, one, two = _aligned(first, second, notes)
+    data, (rows, others), (one, two) = _aligned(first, second, notes)
     classes = [name for name in first.per_class if name in second.per_class]
     lone = (set(first.per_class) | set(second.per_class)) - set(classes)
     if not classes:
@@ -200,13 +227,20 @@ def compare(
         groups = "none" if data.images["group"].null_count() == len(data) else "group"
     units = None if groups == "none" else picture_groups(data, groups)
     how: dict[str, Any] = {"samples": samples, "level": level, "seed": seed, "groups": units}
-    found = _differences(first, second, data, rows, (one, two), classes, how)
-    at = (first.threshold, second.threshold) if thresholds is None else thresholds
+    found = whole_differences(first, second, data, rows, (one, two), classes, how)
+    own = (first.threshold, second.threshold) if first.task == "detect" else (THRESHOLD, THRESHOLD)
+    at = own if thresholds is None else thresholds
     titles = _titles(first, second) if names is None else names
     main = found[PRIMARY[first.task], None]
     if (reason := weakness(main)) and main.value:
         notes.append(f"the difference in {PRIMARY[first.task]} means little: {reason}")
-    parts = _slices(first.task, data, one, two, classes, _kept(slices or {}, rows), how)
+    asked = slice_differences(first.task, data, one, two, classes, _kept(slices or {}, rows), how)
+    looks = first.looks if second.looks is None else second.looks
+    if looks is not None:
+        looks = looks[rows] if looks is first.looks else looks[others]
+    found_parts = {}
+    if parts:
+        found_parts = part_differences(first.task, data, (one, two), classes, at, looks, how)
     labels = None
     if first.labels is not None and second.labels is not None:
         same = first.labels.task == second.labels.task
@@ -219,6 +253,7 @@ def compare(
                 level=level,
                 seed=seed,
                 groups=groups,
+                parts=parts,
             )
         else:
             notes.append("the labels of whole pictures are of different kinds: not compared")
@@ -233,7 +268,8 @@ def compare(
         per_class={
             name: {key: each for (key, of), each in found.items() if of == name} for name in classes
         },
-        slices=parts,
+        parts=found_parts,
+        slices=asked,
         level=level,
         changes=tuple(changes(first.task, data, one, two, thresholds=at, classes=classes)),
         thresholds=at,
@@ -246,8 +282,12 @@ def compare(
 
 def _aligned(
     first: Result, second: Result, notes: list[str]
-) -> tuple[Dataset, NDArray[np.int64], list[Prediction], list[Prediction]]:
-    """The common pictures, their rows in the first result, and both answers to each."""
+) -> tuple[
+    Dataset,
+    tuple[NDArray[np.int64], NDArray[np.int64]],
+    tuple[list[Prediction], list[Prediction]],
+]:
+    """The common pictures, their rows in each result, and both answers to each."""
     one, two = (_pictures(result) for result in (first, second))
     mine, theirs = list(one.paths), list(two.paths)
     if mine == theirs:
@@ -272,7 +312,7 @@ def _aligned(
         [_scored(result)[row] for row in chosen.tolist()]
         for result, chosen in ((first, rows), (second, others))
     ]
-    return common, rows, answers[0], answers[1]
+    return common, (rows, others), (answers[0], answers[1])
 
 
 def _pictures(result: Result) -> Dataset:
@@ -301,46 +341,6 @@ def _titles(first: Result, second: Result) -> tuple[str, str]:
     return (f"{one} (A)", f"{two} (B)") if one == two else (one, two)
 
 
-def _differences(
-    first: Result,
-    second: Result,
-    data: Dataset,
-    rows: NDArray[np.int64],
-    answers: tuple[list[Prediction], list[Prediction]],
-    classes: Sequence[str],
-    how: Mapping[str, Any],
-) -> dict[Key, Difference]:
-    one, two = first.boxes, second.boxes
-    whole = len(rows) == len(first.data or ()) == len(second.data or ())
-    if one is not None and two is not None and whole and _same_truth(one, two):
-        # Both files were read in float64, in COCO's order; so are their differences.
-        names = {class_id: name for class_id, name in one.names.items() if name in classes}
-        count = len(data) if one.rows is None else len(one.rows)
-        truth, found = pooled_boxes(one.truth, one.found, two.found)
-        units = how["groups"]
-        if units is not None and one.rows is not None:
-            units = units[one.rows]
-        return differences(
-            BoxNumbers(count, names, one.truth, one.found),
-            BoxNumbers(count, names, two.truth, two.found),
-            BoxNumbers(2 * count, names, truth, found),
-            **{**how, "groups": units},
-        )
-    made = [weighted(first.task, data, each, classes=classes) for each in answers]
-    both = pooled(first.task, data, *answers, classes=classes)
-    return differences(made[0], made[1], both, **how)
-
-
-def _same_truth(one: Boxes, two: Boxes) -> bool:
-    pairs = (
-        (one.truth.image, two.truth.image),
-        (one.truth.class_id, two.truth.class_id),
-        (one.truth.xywh, two.truth.xywh),
-        (one.rows, two.rows),
-    )
-    return one.names == two.names and all(np.array_equal(a, b) for a, b in pairs)  # type: ignore[arg-type]
-
-
 def _kept(
     slices: Mapping[str, Sequence[int] | NDArray[np.int64]], rows: NDArray[np.int64]
 ) -> dict[str, NDArray[np.int64]]:
@@ -351,35 +351,6 @@ def _kept(
         if len(kept):
             parts[name] = kept.astype(np.int64)
     return parts
-
-
-def _slices(
-    task: Task,
-    data: Dataset,
-    one: Sequence[Prediction],
-    two: Sequence[Prediction],
-    classes: Iterable[str],
-    parts: Mapping[str, NDArray[np.int64]],
-    how: Mapping[str, Any],
-) -> dict[str, Difference]:
-    """The main number's differences on parts of the pictures, in the same trials for all."""
-    if not parts:
-        return {}
-    wanted = list(classes)
-    main = PRIMARY[task]
-    made: list[Weighted] = []
-    for times, systems in ((1, (one,)), (1, (two,)), (2, (one, two))):
-        inner = {}
-        for name, rows in parts.items():
-            piece = data.select(rows)
-            chosen = [[system[row] for row in rows.tolist()] for system in systems]
-            make = weighted if times == 1 else pooled
-            numbers = make(task, piece, *chosen, classes=wanted)
-            at = (times * rows[:, None] + np.arange(times)).ravel()
-            inner[name] = (at, numbers)
-        made.append(SubsetNumbers(times * len(data), main, inner))
-    found = differences(made[0], made[1], made[2], **how)
-    return {name: each for (_, name), each in found.items() if name is not None}
 
 
 def plain(one: Difference) -> dict[str, float | int | None]:

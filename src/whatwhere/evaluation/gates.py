@@ -4,7 +4,8 @@ The grammar, with spaces where one likes:
 
     NAME [ "[" CLASS "]" | "{" SLICE "}" ] [ "." PART ]  ( "<" | "<=" | ">" | ">=" )  NUMBER
 
-NAME is a standard number; CLASS and SLICE take it of a class or slice. PART is `value` (the
+NAME is a standard number; CLASS takes it of a class, SLICE of a part of the data, as in
+"f1{size: small} < -0.05". PART is `value` (the
 default: second - first), `low` or `high` (ends of its interval), `p`, `adjusted`, or `first` or
 `second` (the number itself).
 """
@@ -135,9 +136,9 @@ def judge_gates(gates: Iterable[Gate], comparison: Comparison) -> list[Judgement
 def _find(gate: Gate, comparison: Comparison) -> Difference:
     if gate.of_slice is not None:
         main = PRIMARY[comparison.task]
-        if gate.name != main:
-            raise _unknown(gate, "number of slices", gate.name, [main])
-        part: Difference = _pick(gate, "slice", gate.of_slice, comparison.slices)
+        parts = {**comparison.parts, **{k: {main: v} for k, v in comparison.slices.items()}}
+        row = _pick(gate, "slice", gate.of_slice, parts)
+        part: Difference = _pick(gate, "number of a slice", gate.name, row)
         return part
     heads = [comparison, *([] if comparison.labels is None else [comparison.labels])]
     if gate.of_class is not None:

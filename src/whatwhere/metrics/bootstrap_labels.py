@@ -210,6 +210,17 @@ class CountNumbers:
         """See `bootstrap.Weighted`."""
         return self._function(weights.astype(np.float64) @ self._counts)
 
+    def pooled(self, other: CountNumbers) -> CountNumbers:
+        """The same numbers of twice the pictures, as `paired.differences` needs them.
+
+        Picture i becomes `2 * i` with these counts, and `2 * i + 1` with those of `other`,
+        which has the same keys, pictures and function.
+        """
+        both = np.stack([self._counts, other._counts], axis=1)
+        members = None if self._members is None else np.repeat(self._members, 2, axis=0)
+        flat = both.reshape(2 * self.images, -1)
+        return CountNumbers(self.keys, flat, self._function, members, self.bounds)
+
 
 class _ClassSums:
     """Weights added up by class: rows of pictures `image` and classes `class_id`, both (N,)."""

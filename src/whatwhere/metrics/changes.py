@@ -119,7 +119,7 @@ def _listed(
     differ |= one.false != two.false
     gained: dict[int, list[str]] = {}
     lost: dict[int, list[str]] = {}
-    for label in np.flatnonzero(one.hit != two.hit):
+    for label in np.flatnonzero(one.hit != two.hit).tolist():
         side = gained if two.hit[label] else lost
         side.setdefault(int(image[label]), []).append(of[label])
     weight = two.sure - one.sure
@@ -203,7 +203,7 @@ def _boxes(
         wrong = ~right & ~ignored
         of = pairs.image[wrong]
         false = np.bincount(of, minlength=len(data)).astype(np.int64)
-        sure = np.bincount(of, weights=pairs.score[wrong], minlength=len(data))
+        sure = np.bincount(of, weights=pairs.score[wrong], minlength=len(data)).astype(np.float64)
         made.append(_Answers(hit[~counted.ignore], false, sure))
     keep = ~counted.ignore
     return counted.image[keep], counted.class_id[keep], made[0], made[1]

@@ -164,6 +164,56 @@ def slice_numbers(
         yield numbers
 
 
+def paired_slices(
+    task: Task,
+    data: Dataset,
+    systems: tuple[Sequence[Prediction], Sequence[Prediction]],
+    *,
+    thresholds: tuple[float, float],
+    classes: Iterable[str] | None = None,
+    looks: NDArray[np.float32] | None = None,
+) -> Iterator[tuple[CountNumbers, CountNumbers]]:
+    """The main number of the parts that two systems' answers both fall into, for `paired`.
+
+    Keys, which are equal for both, are (number, "attribute: part"). Classes are no parts here,
+    since their own numbers can be compared.
+
+    Args:
+        systems: predictions of two systems, each one a picture of `data`.
+        thresholds: of each system.
+    """
+    wanted = None if classes is None else list(classes)
+    counted = [
+        tally(task, data, system, classes=wanted, threshold=threshold)
+        for system, threshold in zip(systems, thresholds, strict=True)
+    ]
+    first, second = (
+        {way.name: way for way in attributes(task, data, one, looks)} for one in counted
+    )
+    most = max(1, _CELLS // (3 * max(len(data), 1)))
+    for name, way in first.items():
+        other = second.get(name)
+        if name == "class" or other is None or _names(task, way) != _names(task, other):
+            continue
+        main = _names(task, way)[-1]
+        common = [part for part in way.parts if part in other.parts]
+        for start in range(0, len(common), most):
+            some = common[start : start + most]
+            rule, keys = _Rule(len(some), (main,)), [(main, f"{name}: {part}") for part in some]
+            sides = [
+                [_counts(one, side, side.parts.index(part), len(data)) for part in some]
+                for one, side in zip(counted, (way, other), strict=True)
+            ]
+            there = [
+                ((a[:, 1:] > 0) | (b[:, 1:] > 0)).any(axis=1) for a, b in zip(*sides, strict=True)
+            ]
+            one, two = (
+                CountNumbers(keys, np.concatenate(side, axis=1), rule, np.stack(there, axis=1))
+                for side in sides
+            )
+            yield one, two
+
+
 def _whole(counted: Tally) -> Attribute:
     zeros = [np.zeros(len(side.image), dtype=np.int64) for side in (counted.real, counted.said)]
     return Attribute("", ("",), zeros[0], zeros[1])

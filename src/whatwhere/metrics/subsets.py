@@ -1,8 +1,8 @@
-"""One number on several parts of the pictures, in the same samples of pictures."""
+"""Numbers of several parts of the data, in the same samples of pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,3 +47,31 @@ class SubsetNumbers:
             for rows, numbers, at in self._parts
         ]
         return np.stack(columns, axis=1)
+
+
+class ChosenNumbers:
+    """Some numbers of several `bootstrap.Weighted` of the same pictures, under one name.
+
+    Numbers of one name are tested together, so tests of all of them are corrected as one family.
+
+    Args:
+        name: of all of them.
+        parts: numbers, and which of their keys to take; the class of a key stays.
+    """
+
+    def __init__(self, name: str, parts: Sequence[tuple[Weighted, Sequence[Key]]]) -> None:
+        self._parts = [
+            (numbers, [numbers.keys.index(key) for key in chosen]) for numbers, chosen in parts
+        ]
+        self.images = parts[0][0].images
+        self.keys: tuple[Key, ...] = tuple((name, key[1]) for _, chosen in parts for key in chosen)
+        ends = [numbers.bounds for numbers, _ in parts]
+        self.bounds = (min(low for low, _ in ends), max(high for _, high in ends))
+
+    def support(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `bootstrap.Weighted`."""
+        return np.concatenate([numbers.support(units)[at] for numbers, at in self._parts])
+
+    def __call__(self, weights: Weights) -> NDArray[np.float64]:
+        """See `bootstrap.Weighted`."""
+        return np.concatenate([numbers(weights)[:, at] for numbers, at in self._parts], axis=1)

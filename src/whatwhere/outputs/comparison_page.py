@@ -58,7 +58,7 @@ class Comparable(Protocol):
     @property
     def per_class(self) -> Mapping[str, Mapping[str, Difference]]: ...
     @property
-    def slices(self) -> Mapping[str, Difference]: ...
+    def sorted_parts(self) -> Mapping[str, Difference]: ...
     @property
     def level(self) -> float: ...
     @property
@@ -130,10 +130,13 @@ def _sections(comparison: Comparable, examples: int) -> list[str]:
         rows = {k: v for k, v in rows.items() if k in kept}
         hint += f" Of {len(comparison.per_class)} classes those that changed most are shown."
     made.append(_table("Classes", name, rows, comparison, hint))
-    if comparison.slices:
-        rows = dict(sorted(comparison.slices.items(), key=lambda row: _sort_key(row[1])))
-        hint = "The most worsened first. p is corrected for the number of slices."
-        made.append(_table("Slices", PRIMARY[comparison.task], rows, comparison, hint))
+    if parts := comparison.sorted_parts:
+        one_score, two_score = comparison.thresholds
+        hint = (
+            "The most worsened first. p is corrected for the number of parts."
+            f" Answers count from score {one_score:g} and {two_score:g}."
+        )
+        made.append(_table("Parts of the data", "", parts, comparison, hint))
     return made + _pictures(comparison, examples)
 
 
