@@ -82,8 +82,19 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    relabel: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write a list of likely label errors: .json, tasks of Label Studio"
+            " (tasks.json), or .xml of CVAT.",
+            show_default=False,
+        ),
+    ] = None,
     quick: Annotated[
-        bool, typer.Option(help="Only the standard numbers: no intervals, no further numbers.")
+        bool,
+        typer.Option(
+            "--quick", help="Only the standard numbers: no intervals, no further numbers."
+        ),
     ] = False,
     samples: Annotated[
         int, typer.Option(min=0, help="How often pictures are drawn anew for the intervals.")
@@ -137,6 +148,11 @@ def evaluate(
         curves = None if run is None else run / "metrics.csv"
         write_report(result, report, training=curves if curves and curves.is_file() else None)
         _say(f"report: {report}")
+    if relabel is not None:
+        from whatwhere.outputs.relabel import write_relabel
+
+        count = write_relabel(result, relabel)
+        _say(f"relabel: {relabel}, {count} likely label errors, the surest first")
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:

@@ -18,6 +18,7 @@ from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
 from whatwhere.evaluation.matching import some
 from whatwhere.evaluation.result import Boxes, Result
+from whatwhere.evaluation.slices import slices
 from whatwhere.metrics import FURTHER, METRICS, PRIMARY, default_protocol, score_by
 from whatwhere.metrics.bootstrap import Interval, Key, Weighted, intervals
 from whatwhere.metrics.bootstrap_boxes import BoxNumbers
@@ -28,6 +29,7 @@ from whatwhere.metrics.judged import detection_error, judge
 from whatwhere.metrics.multilabel_detail import multilabel_detail
 from whatwhere.metrics.pairing import pair_boxes
 from whatwhere.metrics.reliability import reliability
+from whatwhere.metrics.slices import Slices
 from whatwhere.metrics.thresholds import operating_report
 from whatwhere.metrics.tide import tide
 from whatwhere.metrics.tightness import iou_distribution
@@ -57,6 +59,7 @@ class Details:
             `errors` (TIDE), `reliability`; else what `metrics.classification_detail` and
             `metrics.multilabel_detail` say.
         notes: sentences: numbers that mean little, and what could not be computed.
+        slices: numbers of parts of the data, worst first; None without samples.
     """
 
     protocol: str
@@ -69,6 +72,7 @@ class Details:
     per_class: Mapping[str, Mapping[str, Any]]
     tables: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    slices: Slices | None = None
 
     def to_dict(self, *, tables: bool = False) -> dict[str, Any]:
         """Plain values.
@@ -89,7 +93,10 @@ class Details:
             "further": dict(self.numbers),
             "further_per_class": {name: dict(row) for name, row in self.per_class.items()},
         }
-        return made | ({"tables": dict(self.tables)} if tables else {})
+        if not tables:
+            return made
+        parts = {} if self.slices is None else {"slices": self.slices.to_dict()}
+        return made | {"tables": dict(self.tables)} | parts
 
 
 def details(
@@ -144,9 +151,12 @@ def details(
         found = detail(data, _viewed(result), classes=classes)
         protocol = ""
     drawn: dict[Key, Interval] = {}
+    parts = None
     if samples:
-        units = None if groups == "none" else _units(data, groups)[order]
-        drawn = intervals(numbers, samples=samples, level=level, seed=seed, groups=units)
+        units = None if groups == "none" else _units(data, groups)
+        how: dict[str, Any] = {"samples": samples, "level": level, "seed": seed}
+        drawn = intervals(numbers, groups=None if units is None else units[order], **how)
+        parts = slices(result, groups=units, **how)
     whole = {metric.name: drawn[metric.name, None] for metric in METRICS[result.task] if drawn}
     by_class: dict[str, dict[str, Interval]] = {name: {} for name in result.per_class if drawn}
     for (name, of_class), interval in drawn.items():
@@ -167,7 +177,8 @@ def details(
             for name, value in found.items()
             if isinstance(value, dict | list) and name not in ("per_class", "notes")
         },
-        (*_weak(result, whole, by_class), *found["notes"]),
+        (*_weak(result, whole, by_class), *found["notes"], *(parts.notes if parts else ())),
+        parts,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from whatwhere.metrics import FURTHER
 from whatwhere.metrics.definition import Metric
+from whatwhere.metrics.slices import Slices
 from whatwhere.outputs.charts import (
     PALETTE,
     Line,
@@ -16,6 +17,7 @@ from whatwhere.outputs.charts import (
     histogram,
     line_chart,
 )
+from whatwhere.outputs.slices import slices_html
 from whatwhere.types import Task
 
 FULL_MATRIX = 25
@@ -57,6 +59,8 @@ class Detailed(Protocol):
     def tables(self) -> Mapping[str, Any]: ...
     @property
     def notes(self) -> Sequence[str]: ...
+    @property
+    def slices(self) -> Slices | None: ...
     def to_dict(self, *, tables: bool = False) -> dict[str, Any]: ...
 
 
@@ -72,7 +76,10 @@ def detail_sections(task: Task, found: Detailed) -> str:
         ]
     else:
         parts.append(_curves(tables["curves"]))
-    parts += [_reliability(tables["reliability"], found.numbers), _further(task, found)]
+    parts.append(_reliability(tables["reliability"], found.numbers))
+    if found.slices is not None:
+        parts.append(slices_html(found.slices))
+    parts.append(_further(task, found))
     return "".join(parts)
 
 

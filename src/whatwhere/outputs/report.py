@@ -37,6 +37,7 @@ from whatwhere.outputs.detail_sections import (
     interval_words,
 )
 from whatwhere.outputs.examples import examples_html, picture_uri
+from whatwhere.outputs.gallery import doubts_html, mistakes_html
 from whatwhere.outputs.page import page
 from whatwhere.types import Prediction, Task
 
@@ -126,12 +127,14 @@ def write_report(
         sections.append(_sheets([Path(sheet) for sheet in sheets]))
     if examples > 0:
         sections.append(_examples(result, examples))
+        if result.details is not None:
+            sections += [mistakes_html(result, examples), doubts_html(result, 2 * examples)]
     sections += [_all_numbers(result), _settings(result, settings or {})]
     target = Path(path)
     title = f"{who} on {result.source}"
     write_atomic(target, page(title, who, _subtitle(result), "".join(sections)))
     if result.details is not None:
-        values = result.to_dict() | {"tables": result.details.to_dict(tables=True)["tables"]}
+        values = result.to_dict() | result.details.to_dict(tables=True)
         text = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1)
         write_atomic(target.with_suffix(".json"), text + "\n")
     return target
