@@ -191,6 +191,9 @@ def test_parts_of_the_data_are_compared_by_themselves(task: Task) -> None:
     assert (new.value, new.adjusted, new.units) == (0, 1, 40)
     assert not any(name.startswith("class: ") for name in found.parts)
     assert found.to_dict()["parts"]["camera: old"]["number"] == main
+    ordered = list(found.sorted_parts.values())
+    many = [one.value for one in ordered if one.units >= 30 and one.value is not None]
+    assert many == sorted(many) == [one.value for one in ordered[: len(many)]]
     assert compare(result(data, good), result(data, good), samples=5, parts=False).parts == {}
 
 

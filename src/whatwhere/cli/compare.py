@@ -273,7 +273,9 @@ def _print_numbers(found: Comparison, console: Console) -> None:
         sure = sorted(parts, key=lambda name: (parts[name].adjusted or 1.0, parts[name].p or 1.0))
         kept = set(sure[:_MOST_PARTS])
         shown_parts = {name: one for name, one in parts.items() if name in kept}
-        _print_table(console, "part of the data", shown_parts, found.level)
+        names = {name for row in found.parts.values() for name in row}
+        title = f"{names.pop()} of" if len(names) == 1 else "part of the data"
+        _print_table(console, title, shown_parts, found.level)
 
 
 def _print_table(console: Console, title: str, rows: dict[str, Difference], level: float) -> None:

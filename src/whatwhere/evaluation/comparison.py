@@ -27,6 +27,7 @@ from whatwhere.metrics.bootstrap import LEVEL, SAMPLES
 from whatwhere.metrics.changes import Change, changes
 from whatwhere.metrics.multilabel import THRESHOLD
 from whatwhere.metrics.paired import Difference
+from whatwhere.metrics.slices import FEW
 from whatwhere.metrics.trust import picture_groups, weakness
 from whatwhere.types import Prediction, Task
 
@@ -103,14 +104,18 @@ class Comparison(Mapping[str, Difference]):
 
     @property
     def sorted_parts(self) -> dict[str, Difference]:
-        """Parts and slices by name and number, the most worsened first."""
-        rows = {
-            f"{part} ({name})": one for part, row in self.parts.items() for name, one in row.items()
-        }
-        rows |= {f"{part} ({PRIMARY[self.task]})": one for part, one in self.slices.items()}
-        return dict(
-            sorted(rows.items(), key=lambda row: np.inf if row[1].value is None else row[1].value)
-        )
+        """Parts and slices by name, and by number if those differ.
+
+        The most worsened first; those of fewer than 30 pictures, whose differences mean
+        little, behind the others.
+        """
+        found = [
+            *((part, name, one) for part, row in self.parts.items() for name, one in row.items()),
+            *((part, PRIMARY[self.task], one) for part, one in self.slices.items()),
+        ]
+        several = len({name for _, name, _ in found}) > 1
+        found.sort(key=lambda row: (row[2].value is None, row[2].units < FEW, row[2].value or 0))
+        return {f"{part} ({name})" if several else part: one for part, name, one in found}
 
     @property
     def verdict(self) -> str:
@@ -380,4 +385,4 @@ def _picture(change: Change, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"
+    return f"{value:.3f}" if value >= 0.0005 else f"{value:.1e}"

@@ -133,7 +133,8 @@ def _sections(comparison: Comparable, examples: int) -> list[str]:
     if parts := comparison.sorted_parts:
         one_score, two_score = comparison.thresholds
         hint = (
-            "The most worsened first. p is corrected for the number of parts."
+            "The most worsened first, those of fewer than 30 pictures behind the others. p is"
+            " corrected for the number of parts."
             f" Answers count from score {one_score:g} and {two_score:g}."
         )
         made.append(_table("Parts of the data", "", parts, comparison, hint))
