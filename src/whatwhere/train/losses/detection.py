@@ -69,7 +69,11 @@ class DetectionLoss:
     side_gain: float = 1.0
 
     def __call__(
-        self, raw: RawBoxes, targets: BoxTargets, boxes: Tensor | None = None
+        self,
+        raw: RawBoxes,
+        targets: BoxTargets,
+        boxes: Tensor | None = None,
+        judged: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a scalar, and its parts for the log.
 
@@ -77,12 +81,14 @@ class DetectionLoss:
             raw: what the head says.
             targets: what it should say.
             boxes: (N, A, 4), the same decoded, if they are at hand.
+            judged: logits (N, A, C) by which points are assigned; None for those of `raw`.
         """
         logits, points, strides = raw["logits"], raw["points"], raw["strides"]
         with torch.no_grad():
             if boxes is None:
                 boxes = decode_sides(raw["sides"], points, strides)
-            object_of, quality = self.assign(logits.sigmoid(), boxes, points, targets, strides)
+            judges = logits if judged is None else judged
+            object_of, quality = self.assign(judges.sigmoid(), boxes, points, targets, strides)
             positive = quality > 0
             picture, point = positive.nonzero(as_tuple=True)
             owner = object_of[picture, point]
