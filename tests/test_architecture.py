@@ -281,6 +281,7 @@ _ABOUT_DATA = {
         "contact",
         "comparison_page",
         "data_page",
+        "detail_sections",
         "_data_samples",
         "gallery",
         "relabel",

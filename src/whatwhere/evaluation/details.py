@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
@@ -33,7 +32,7 @@ from whatwhere.metrics.slices import Slices
 from whatwhere.metrics.thresholds import operating_report
 from whatwhere.metrics.tide import tide
 from whatwhere.metrics.tightness import iou_distribution
-from whatwhere.metrics.trust import weakness, weighted
+from whatwhere.metrics.trust import picture_groups, weakness, weighted
 from whatwhere.types import Prediction
 
 SAMPLES = 1000
@@ -153,7 +152,7 @@ def details(
     drawn: dict[Key, Interval] = {}
     parts = None
     if samples:
-        units = None if groups == "none" else _units(data, groups)
+        units = None if groups == "none" else picture_groups(data, groups)
         how: dict[str, Any] = {"samples": samples, "level": level, "seed": seed}
         drawn = intervals(numbers, groups=None if units is None else units[order], **how)
         parts = slices(result, groups=units, **how)
@@ -258,19 +257,6 @@ def _detector(result: Result, data: Dataset, boxes: Boxes, protocol: str) -> dic
             "lowest": _FAINT,
         },
     }
-
-
-def _units(data: Dataset, column: str) -> NDArray[np.int64]:
-    """Numbers of equal values of a column; a picture without one stands alone."""
-    if column not in data.images.columns:
-        have = ", ".join(name for name in data.images.columns if name != "path")
-        raise UsageError(f"the pictures have no column {column!r} to group by: they have {have}")
-    values = data.images[column].to_list()
-    number: dict[Any, int] = {}
-    for row, value in enumerate(values):
-        number.setdefault((row,) if value is None else value, len(number))
-    units = [number[(row,) if value is None else value] for row, value in enumerate(values)]
-    return np.array(units, dtype=np.int64)
 
 
 def _weak(
