@@ -146,6 +146,9 @@ def features(net: Network) -> Iterator[Any]:
             given.extend([found] if isinstance(found, Tensor) else found)
         elif isinstance(output, Tensor) and output.ndim == 4 and min(output.shape[2:]) > 1:
             inner[:] = [output]
+        elif isinstance(output, Tensor) and output.ndim == 3:
+            # Patches in a row: what was a map before is only what they were cut from.
+            inner.clear()
 
     def differentiable(_: nn.Module, __: Any, output: Tensor) -> Tensor:
         # Frozen layers would cut the maps behind them off.
@@ -153,7 +156,9 @@ def features(net: Network) -> Iterator[Any]:
 
     def kept() -> list[Tensor]:
         levels = [x for x in given if isinstance(x, Tensor) and x.ndim == 4] or inner
-        if not levels:
+        # Some transformers keep a map with its channels last, which would be read as rows.
+        width = getattr(net.backbone, "num_features", 0)
+        if any(x.shape[-1] == width != x.shape[1] for x in levels) or not levels:
             raise UsageError(
                 "this network has no feature maps to take gradients of: use occlusion or rise"
             )
