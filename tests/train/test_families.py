@@ -231,7 +231,8 @@ def test_gradients_of_tiny_inputs_in_bfloat16(
     config = small(model, task, backbone=TINY_RESNET, height=size[0], width=size[1])
     net = build(config, NAMES)
     batch = Samples(data, size, config).batch(np.arange(1, 5), 0, 0, False)
-    module = make_fabric(replace(config, precision="bf16-mixed")).setup(Step(net).train())
+    fabric = make_fabric(replace(config, precision="bf16-mixed"))
+    module = fabric.setup(Step(net).train())
     found = []
     for _ in range(2):
         # What is freed here is what the next tensors are made of.
@@ -239,7 +240,7 @@ def test_gradients_of_tiny_inputs_in_bfloat16(
         del litter
         net.zero_grad()
         torch.manual_seed(0)
-        module(batch)[0].backward()
+        fabric.backward(module(batch)[0])
         found.append({name: p.grad for name, p in net.named_parameters() if p.grad is not None})
     for name, grad in found[0].items():
         assert torch.isfinite(grad).all(), name
