@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, checker, helper, save
 
+from command_line import sentence
 from whatwhere.images import write_image
 from whatwhere.specs import ModelSpec, PreprocessSpec
 
@@ -227,3 +228,22 @@ def test_a_list_of_held_out_pictures_that_are_gone(place: Path, run: Run) -> Non
     (folder / "validation.txt").write_text("red/99.png\n")
     outcome = run("evaluate", "runs/one", "--json")
     assert json.loads(outcome.out)["images"] == 6
+
+
+def test_a_list_of_likely_label_errors(run: Run, place: Path) -> None:
+    outcome = run("evaluate", "model.onnx", "data", "--relabel", "again/relabel.json", "--json")
+    assert outcome.status == 0, outcome.err
+    assert "relabel: again/relabel.json, " in outcome.err
+    assert json.loads((place / "again" / "relabel.json").read_text("utf-8"))
+
+
+def test_how_intervals_are_made(run: Run, place: Path) -> None:
+    without = run("evaluate", "model.onnx", "data", "--json", "--samples", "0").rows[0]
+    assert without["intervals"] == {}
+    assert without["further"]["balanced_accuracy"] is not None
+    quick = run("evaluate", "model.onnx", "data", "--json", "--quick").rows[0]
+    assert "further" not in quick
+    assert quick["accuracy"] == without["accuracy"]
+    sentence(run("evaluate", "model.onnx", "data", "--quick", "--groups", "group"), "--quick")
+    sentence(run("evaluate", "model.onnx", "data", "--groups", "film"), "no column 'film'")
+    sentence(run("evaluate", "model.onnx", "data", "--protocol", "voc"), "protocols are for boxes")

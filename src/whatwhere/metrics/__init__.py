@@ -11,6 +11,7 @@ from typing import Any
 
 from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
+from whatwhere.metrics.asked import scored_classes
 from whatwhere.metrics.classification import score_classification
 from whatwhere.metrics.detection import score_detection
 from whatwhere.metrics.multilabel import score_multilabel
@@ -71,12 +72,5 @@ def score(
     """
     if task not in SCORERS:
         raise UsageError(f"unknown task {task!r}: use one of {', '.join(SCORERS)}")
-    if len(predictions) != len(data):
-        raise UsageError(
-            f"{len(data)} pictures need {len(data)} predictions, not {len(predictions)}:"
-            " give an empty prediction for a picture without an answer"
-        )
-    chosen = frozenset(data.names if classes is None else classes)
-    for name in chosen - frozenset(data.names):
-        data.names.id(name)
+    chosen = scored_classes(data, predictions, classes)
     return SCORERS[task](data, predictions, classes=chosen, curves=curves)

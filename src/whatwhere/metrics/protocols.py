@@ -11,6 +11,7 @@ from typing import Any
 
 from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
+from whatwhere.metrics.asked import scored_classes
 from whatwhere.metrics.detection import score_detection
 from whatwhere.metrics.kitti import score_kitti
 from whatwhere.metrics.lvis import score_lvis
@@ -70,12 +71,5 @@ def score_by(
     """
     if protocol not in PROTOCOLS:
         raise UsageError(f"unknown protocol {protocol!r}: use one of {', '.join(PROTOCOLS)}")
-    if len(predictions) != len(data):
-        raise UsageError(
-            f"{len(data)} pictures need {len(data)} predictions, not {len(predictions)}:"
-            " give an empty prediction for a picture without an answer"
-        )
-    chosen = frozenset(data.names if classes is None else classes)
-    for name in chosen - frozenset(data.names):
-        data.names.id(name)
+    chosen = scored_classes(data, predictions, classes)
     return PROTOCOLS[protocol](data, predictions, classes=chosen)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.errors import UsageError
+from whatwhere.metrics.asked import scored_classes
 from whatwhere.metrics.bootstrap import Interval, Key, Weighted, intervals
 from whatwhere.metrics.bootstrap_boxes import BoxNumbers, pooled_boxes
 from whatwhere.metrics.bootstrap_labels import LabelNumbers, TableNumbers
@@ -118,12 +119,10 @@ def _numbers(
     systems: Sequence[Sequence[Prediction]],
     classes: Iterable[str] | None,
 ) -> Weighted:
+    asked = None if classes is None else frozenset(classes)
+    wanted = frozenset(data.names)
     for predictions in systems:
-        if len(predictions) != len(data):
-            raise UsageError(f"{len(data)} pictures need {len(data)} predictions")
-    wanted = frozenset(data.names if classes is None else classes)
-    for name in wanted - frozenset(data.names):
-        data.names.id(name)
+        wanted = scored_classes(data, predictions, asked)
     columns = [place for place, name in enumerate(data.names) if name in wanted]
     names = [data.names[place] for place in columns]
     times = len(systems)
