@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whatwhere.cli import app
+from whatwhere.cli._options import Format, Images, Json
 from whatwhere.cli.train import setting_pair, train_package, training_listener
 from whatwhere.errors import UsageError
 
@@ -47,14 +48,9 @@ def advise(
         bool,
         typer.Option("--latency/--no-latency", help="Time the package's models on this machine."),
     ] = True,
-    format: Annotated[
-        str | None, typer.Option(help="Format of the data, if not to be recognised.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the pictures, if not beside the labels.", show_default=False),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    format: Format = None,
+    images: Images = None,
+    as_json: Json = False,
 ) -> int:
     """Say what to train: one class a picture, several classes, or boxes; and why.
 

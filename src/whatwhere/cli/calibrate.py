@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whatwhere.cli import app
-from whatwhere.cli.evaluate import choose_split, held_out, progress_bar
+from whatwhere.cli._labelled import choose_split, held_out, progress_bar, say
+from whatwhere.cli._options import Backend, Batch, Format, Images, Json, Split
 from whatwhere.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,13 +30,7 @@ def calibrate(
         Path,
         typer.Argument(metavar="DATA", help="Labelled pictures that it was not trained on."),
     ],
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Part of the data to use, or 'all'; by default val, else test, else all.",
-            show_default=False,
-        ),
-    ] = None,
+    split: Split = None,
     goal: Annotated[
         str,
         typer.Option(
@@ -82,18 +77,11 @@ def calibrate(
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Write it into the model file itself.")
     ] = False,
-    format: Annotated[
-        str | None, typer.Option(help="Format of the data, if not to be recognised.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the pictures, if not beside the labels.", show_default=False),
-    ] = None,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Pictures at once.", show_default=False)
-    ] = None,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    format: Format = None,
+    images: Images = None,
+    batch: Batch = None,
+    backend: Backend = "auto",
+    as_json: Json = False,
 ) -> int:
     """Make scores mean what they say, and choose thresholds; write both into a model file.
 
@@ -141,11 +129,11 @@ def calibrate(
     else:
         _print(found)
     for sentence in found.failed:
-        _say(f"not reached: {sentence}")
+        say(f"not reached: {sentence}")
     if target is None:
-        _say("nothing is written: add  --out FILE  or  --in-place")
+        say("nothing is written: add  --out FILE  or  --in-place")
     else:
-        _say(f"written: {target}")
+        say(f"written: {target}")
     return 1 if found.failed or found.unreadable else 0
 
 
@@ -174,7 +162,7 @@ def _print(found: Calibration) -> None:
             typer.echo()
             _print_head(title, tuned)
     for note in (*found.notes, *found.main.notes, *(found.labels.notes if found.labels else ())):
-        _say(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_head(title: str, tuned: Tuned) -> None:
@@ -240,7 +228,3 @@ def _number(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "none" if value is None else f"{value:.2%}"
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

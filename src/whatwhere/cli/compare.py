@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from whatwhere.cli import app
-from whatwhere.cli.evaluate import choose_split, held_out, progress_bar, trained_on
+from whatwhere.cli._labelled import choose_split, held_out, progress_bar, say, trained_on
+from whatwhere.cli._options import (
+    Backend,
+    Batch,
+    DataOption,
+    Format,
+    Groups,
+    Images,
+    Json,
+    ScoredTask,
+    Split,
+)
 from whatwhere.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,32 +55,17 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="The same as DATA.", show_default=False)
-    ] = None,
+    data: DataOption = None,
     predictions: Annotated[
         bool,
         typer.Option(
             "--predictions", help="A and B are predictions, whatever their files are called."
         ),
     ] = False,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Part of the data to use, or 'all'; for models test, else val, else all.",
-            show_default=False,
-        ),
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Format of the data, if not to be recognised.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the pictures, if not beside the labels.", show_default=False),
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Score as this task, such as multilabel for boxes.")
-    ] = None,
+    split: Split = None,
+    format: Format = None,
+    images: Images = None,
+    task: ScoredTask = None,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -82,20 +78,13 @@ def compare(
         int, typer.Option(min=2, help="Draws for the intervals, and trials of the tests.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same numbers.")] = 0,
-    groups: Annotated[
-        str,
-        typer.Option(
-            help="Column of the pictures that belong together, or none; auto: group, if there is."
-        ),
-    ] = "auto",
+    groups: Groups = "auto",
     report: Annotated[
         Path | None, typer.Option(help="Also write a page, one HTML file.", show_default=False)
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Pictures at once.", show_default=False)
-    ] = None,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    batch: Batch = None,
+    backend: Backend = "auto",
+    as_json: Json = False,
 ) -> int:
     """Say which of two models, runs or files of predictions is better, and in what.
 
@@ -121,7 +110,7 @@ def compare(
         from whatwhere.outputs.comparison_page import write_comparison
 
         write_comparison(found, report)
-        _say(f"report: {report}")
+        say(f"report: {report}")
     notes = [
         f"{name}: {note}"
         for name, result in ((found.first, one), (found.second, two))
@@ -135,7 +124,7 @@ def compare(
     else:
         _print(found, judged)
         for note in dict.fromkeys((*found.notes, *notes)):
-            _say(f"note: {note}")
+            say(f"note: {note}")
     return 1 if any(each.failed for each in judged) else 0
 
 
@@ -181,7 +170,7 @@ def _results(
             raise UsageError(f"no data to compare {names[0]} and {names[1]} on: add it, as DATA")
         place, trained_format, trained_images = trained_on(runs[0], str(runs[0]))
         format, images = format or trained_format, images or trained_images
-        _say(f"data: {place} (what {runs[0]} was trained on)")
+        say(f"data: {place} (what {runs[0]} was trained on)")
     dataset = read(place, format, images=images)
     if split is None and not {"test", "val"} & dataset.splits.keys():
         dataset = _not_trained_on(dataset, runs)
@@ -315,7 +304,3 @@ def _sentence(found: Comparison, change: Change) -> str:
 
 def _number(value: float | None, form: str = ".4f") -> str:
     return "–" if value is None else format(value, form)
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from whatwhere.cli import app
+from whatwhere.cli._labelled import (
+    choose_split,
+    held_out,
+    newest_run,
+    progress_bar,
+    say,
+    trained_on,
+)
+from whatwhere.cli._options import Backend, Batch, Format, Groups, Images, Json, ScoredTask, Split
 from whatwhere.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
-    from whatwhere.data import Dataset
     from whatwhere.evaluation import Result
     from whatwhere.evaluation.details import Details
 
@@ -51,23 +54,10 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Part of the data to use, or 'all'; by default test, else val, else all.",
-            show_default=False,
-        ),
-    ] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Format of the data, if not to be recognised.")
-    ] = None,
-    images: Annotated[
-        Path | None,
-        typer.Option(help="Folder of the pictures, if not beside the labels.", show_default=False),
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="Score as this task, such as multilabel for boxes.")
-    ] = None,
+    split: Split = None,
+    format: Format = None,
+    images: Images = None,
+    task: ScoredTask = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -99,12 +89,7 @@ def evaluate(
     samples: Annotated[
         int, typer.Option(min=0, help="How often pictures are drawn anew for the intervals.")
     ] = 1000,
-    groups: Annotated[
-        str,
-        typer.Option(
-            help="Column of pictures that belong together, such as group; auto, or none.",
-        ),
-    ] = "auto",
+    groups: Groups = "auto",
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -113,11 +98,9 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    batch: Annotated[
-        int | None, typer.Option(min=1, help="Pictures at once.", show_default=False)
-    ] = None,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    batch: Batch = None,
+    backend: Backend = "auto",
+    as_json: Json = False,
 ) -> int:
     """Score a model, or saved predictions, on labelled pictures.
 
@@ -147,12 +130,12 @@ def evaluate(
 
         curves = None if run is None else run / "metrics.csv"
         write_report(result, report, training=curves if curves and curves.is_file() else None)
-        _say(f"report: {report}")
+        say(f"report: {report}")
     if relabel is not None:
         from whatwhere.outputs.relabel import write_relabel
 
         count = write_relabel(result, relabel)
-        _say(f"relabel: {relabel}, {count} likely label errors, the surest first")
+        say(f"relabel: {relabel}, {count} likely label errors, the surest first")
     if as_json:
         typer.echo(json.dumps(result.to_dict(), ensure_ascii=False))
     else:
@@ -185,12 +168,12 @@ def _evaluate(
                 "  whatwhere evaluate model.onnx pictures/"
             )
         model = str(newest)
-        _say(f"model: {model} (the newest run)")
+        say(f"model: {model} (the newest run)")
     run = Path(model) if Path(model).is_dir() else None
     if place is None:
         place, trained_format, trained_images = trained_on(run, model)
         format, images = format or trained_format, images or trained_images
-        _say(f"data: {place} (what the run was trained on)")
+        say(f"data: {place} (what the run was trained on)")
     dataset = read(place, format, images=images)
     if split is None and run is not None and not {"test", "val"} & dataset.splits.keys():
         dataset = held_out(dataset, run)
@@ -219,83 +202,6 @@ def _saved(
     # Saved predictions are of whatever was predicted; only an explicit split narrows them.
     part = None if split is None else choose_split(dataset, split)
     return evaluate_predictions(file, dataset, split=part, task=task)
-
-
-def choose_split(
-    data: Dataset, wanted: str | None, order: tuple[str, str] = ("test", "val")
-) -> str | None:
-    """The split to use, None for all; says which where it was not asked for."""
-    if wanted is not None:
-        if wanted == "all" and "all" not in data.splits:
-            return None
-        data.split_named(wanted)  # says which there are
-        return wanted
-    for name in order:
-        if name in data.splits:
-            _say(f"split: {name} ({data.splits[name]} of {len(data)} pictures)")
-            return name
-    _say(f"split: all {len(data)} pictures (the data has neither {order[0]} nor {order[1]})")
-    return None
-
-
-def held_out(data: Dataset, run: Path) -> Dataset:
-    """The pictures that a run did not train on, if it kept a list and they are all here."""
-    file = run / "validation.txt"
-    if not file.is_file():
-        return data
-    row_of = {name: row for row, name in enumerate(data.relative_paths())}
-    names = file.read_text(encoding="utf-8").splitlines()
-    if not names or not all(name in row_of for name in names):
-        return data
-    _say(f"only the {len(names)} pictures of {len(data)} that the run did not train on")
-    return data.select([row_of[name] for name in names])
-
-
-def newest_run(folder: Path) -> Path | None:
-    """The run folder whose model was written last, None if there is none."""
-    models = [path for path in folder.glob("*/model.onnx") if path.is_file()]
-    newest = max(models, key=lambda path: path.stat().st_mtime_ns, default=None)
-    return None if newest is None else newest.parent
-
-
-def trained_on(run: Path | None, model: str) -> tuple[Path, str | None, Path | None]:
-    """Path, format and folder of pictures of the data that a run was trained on.
-
-    Raises:
-        UsageError: it is no run, its settings cannot be read, or the data is not there.
-    """
-    if run is None:
-        raise UsageError(f"no data to score {model} on: add the labelled pictures, as DATA")
-    file = run / "config.json"
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-        place, format = Path(settings["data"]), settings.get("format")
-        images = Path(settings["images"]) if settings.get("images") else None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{file} does not say what data was used: name it, as DATA") from error
-    if not place.exists():
-        raise UsageError(
-            f"{run} was trained on {place}, which is not there: name the data, as DATA"
-        )
-    return place, format if isinstance(format, str) else None, images
-
-
-@contextmanager
-def progress_bar(
-    total: int, title: str = "evaluating"
-) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar on stderr; nothing where that is not a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        work = bar.add_task("", total=total)
-        yield lambda done, _: bar.update(work, completed=done)
 
 
 def _print(result: Result) -> None:
@@ -331,7 +237,7 @@ def _print(result: Result) -> None:
     console.print()
     console.print(values)
     for note in (*result.notes, *(result.details.notes if result.details else ())):
-        _say(f"note: {note}")
+        say(f"note: {note}")
 
 
 def _print_details(details: Details, console: Console) -> None:
@@ -358,7 +264,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return "–"
     return str(value) if isinstance(value, int) else f"{value:.4f}"
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whatwhere.cli import app
+from whatwhere.cli._options import Backend, Format
 from whatwhere.errors import ImageError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
@@ -75,11 +76,9 @@ def explain(
         ),
     ] = None,
     split: Annotated[str | None, typer.Option(help="Part of the data to check on.")] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Format of the data, if not to be recognised.")
-    ] = None,
+    format: Format = None,
     pictures: Annotated[int, typer.Option(min=1, help="Pictures of a check.")] = 50,
-    backend: Annotated[str, typer.Option(help="auto, onnxruntime or openvino.")] = "auto",
+    backend: Backend = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> int:
     """Show on which parts of a picture an answer rests.

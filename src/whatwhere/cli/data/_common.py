@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whatwhere.cli import app
+from whatwhere.cli._options import Format as Format
+from whatwhere.cli._options import Images as Images
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,12 +31,6 @@ app.add_typer(data)
 PathArgument = Annotated[Path, typer.Argument(help="Folder or annotation file.", metavar="PATH")]
 Source = Annotated[Path, typer.Argument(help="Folder or annotation file.", metavar="SRC")]
 Target = Annotated[Path, typer.Argument(help="New folder.", metavar="DST")]
-Format = Annotated[
-    str | None, typer.Option("--format", help="Format of the data, if not to be recognised.")
-]
-Images = Annotated[
-    Path | None, typer.Option("--images", help="Folder of the pictures, if not beside the labels.")
-]
 To = Annotated[
     str | None, typer.Option("--to", help="Format to write; by default that of the source.")
 ]
