@@ -129,9 +129,18 @@ def test_confident_learning_by_hand() -> None:
     doubt, other, confident = class_doubt(truth, scores)
     assert confident.tolist() == [False, True, False, False]
     assert other.tolist() == [1, 1, 0, 0]
-    expected = [(0.1 - 0.625) - (0.9 - 0.55), (0.8 - 0.625) - (0.2 - 0.55)]
-    expected += [(0.3 - 0.55) - (0.7 - 0.625), (0.45 - 0.55) - (0.55 - 0.625)]
-    assert doubt == pytest.approx((np.array(expected) + 1) / 2)
+    others = np.array([0.1 / 0.625, 0.8 / 0.625, 0.3 / 0.55, 0.45 / 0.55])
+    labelled = np.array([0.9 / 0.55, 0.2 / 0.55, 0.7 / 0.625, 0.55 / 0.625])
+    assert doubt == pytest.approx(others / (others + labelled))
+
+
+def test_the_less_the_labelled_class_is_given_the_more_it_is_doubted() -> None:
+    """Wrong labels have scores of next to nothing; genuine mistakes of a model seldom have."""
+    truth = np.zeros(4, np.int64)
+    scores = np.array([[1e-6, 1 - 1e-6], [1e-3, 0.999], [0.05, 0.95], [0.95, 0.05]])
+    doubt, _, _ = class_doubt(np.append(truth, 1), np.append(scores, [[0.5, 0.5]], axis=0))
+    assert (np.diff(doubt[:4]) < 0).all()
+    assert 0 < doubt[3] < 0.5 < doubt[2] < doubt[0] < 1
 
 
 def test_no_label_is_taken_for_a_class_without_labels() -> None:

@@ -33,6 +33,9 @@ DOUBTS: dict[str, str] = {
 }
 """Kinds of likely label errors, and what each means."""
 
+_LEAST = 1e-12
+"""Added to scores, so that none is 0 and every two can be compared."""
+
 
 def label_doubts(
     task: Task,
@@ -70,10 +73,10 @@ def class_doubt(
         scores: float64 (N, C), rows that sum to 1.
 
     Returns:
-        Doubt, float64 (N,), 0..1: half of 1 plus the best other class's score less the labelled
-        one's, both relative to the mean score that pictures of the class give it; above 0.5 the
-        other class is likelier. That class, int64 (N,). Whether the picture lies off the
-        diagonal of the paper's confident joint, bool (N,).
+        Doubt, float64 (N,), 0..1: the best other class's score over the sum of it and the
+        labelled one's, both as shares of the mean score that pictures of the class give it;
+        above 0.5 the other class is likelier. That class, int64 (N,). Whether the picture lies
+        off the diagonal of the paper's confident joint, bool (N,).
     """
     count, classes = scores.shape
     rows = np.arange(count)
@@ -87,14 +90,15 @@ def class_doubt(
     passed[:, absent] = False
     counted = np.where(passed, scores, -1.0).argmax(axis=1)
     confident = passed.any(axis=1) & (counted != truth)
-    # Classes that a model is never sure of are measured by what it gives them at its best.
-    level = scores - mark
-    level[:, absent] = -np.inf
-    others = level.copy()
-    others[rows, truth] = -np.inf
-    other = others.argmax(axis=1)
-    doubt = np.clip((others[rows, other] - level[rows, truth] + 1) / 2, 0.0, 1.0)
-    return np.where(np.isfinite(others[rows, other]), doubt, 0.0), other, confident
+    # Classes that a model is never sure of are measured by what it gives them at its best. By
+    # quotients, not differences: 0.001 for the label is a much stronger sign than 0.1.
+    level = (scores + _LEAST) / (mark + _LEAST)
+    level[:, absent] = 0.0
+    own = level[rows, truth]
+    level[rows, truth] = -1.0
+    other = level.argmax(axis=1)
+    most = np.maximum(level[rows, other], 0.0)
+    return most / (most + own), other, confident
 
 
 def _of_classes(
