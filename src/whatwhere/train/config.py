@@ -175,6 +175,13 @@ class TrainConfig:
     colour: float = setting(
         0.4, "strength of brightness, contrast and saturation changes", least=0, most=1
     )
+    distort: float = setting(
+        0.0,
+        "chance that a classifier's sample is turned, sheared, moved or recoloured strongly, by"
+        " one change at random (TrivialAugment)",
+        least=0,
+        most=1,
+    )
     multi_scale: float = setting(
         0.0,
         "the input of each step is larger or smaller by up to this share, in multiples of 32;"
@@ -236,6 +243,8 @@ class TrainConfig:
             )
         if self.cutmix and self.task == "detect":
             raise UsageError("cutmix would cut objects apart: use mixup or mosaic for a detector")
+        if self.distort and self.task == "detect":
+            raise UsageError("distort would move objects out of their boxes: leave it out")
         if self.mixup + self.cutmix > 1:
             raise UsageError(
                 f"mixup and cutmix are chances of one choice and must not exceed 1 together, not"

@@ -17,6 +17,7 @@ from whatwhere.train.augment import Sample, affine, crop, mirror, mosaic, recolo
 from whatwhere.train.batch import Batch
 from whatwhere.train.collate import collate
 from whatwhere.train.config import TrainConfig
+from whatwhere.train.distort import distort
 from whatwhere.train.mixing import cutmix_labels, mixup_labels, mixup_objects
 from whatwhere.train.order import epoch_order, repeat_factors
 from whatwhere.train.picture_cache import Pictures, Progress, WorkingSize
@@ -120,7 +121,8 @@ class Samples:
         else:
             plain = affine(self._source(row)[0], self.size, self.config, rng)
         flipped = mirror(plain, self.config, rng)
-        return replace(flipped, image=recolour(flipped.image, self.config.colour, rng))
+        coloured = recolour(flipped.image, self.config.colour, rng)
+        return replace(flipped, image=distort(coloured, self.config.distort, rng))
 
     def _others(self, count: int, rng: np.random.Generator) -> list[int]:
         """Further pictures to put together with one, each as often as the order shows it."""

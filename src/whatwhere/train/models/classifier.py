@@ -127,7 +127,15 @@ FAMILY = Family(
     title="Any timm network with a softmax over classes, or a sigmoid for each",
     tasks=frozenset({"classify", "multilabel"}),
     settings=frozenset(
-        {"cutmix", "dropout", "freeze_stride", "loss", "smoothing", "teacher_temperature"}
+        {
+            "cutmix",
+            "distort",
+            "dropout",
+            "freeze_stride",
+            "loss",
+            "smoothing",
+            "teacher_temperature",
+        }
     ),
     build=_build,
     # On CIFAR-10 (9,000 pictures at 96 px) these rates with early layers that learn were at 0.88
