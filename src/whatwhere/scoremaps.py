@@ -148,8 +148,8 @@ class Conformal:
 
     Args:
         kind: "lac": classes whose probability is at least 1 - limit, the smallest sets on
-            average; "aps": the best classes until their probabilities add up to `limit`, sets
-            that grow with how hard a picture is.
+            average; "aps": the best classes until their probabilities add up to more than
+            `limit`, sets that grow with how hard a picture is.
         alpha: sets miss the right class in at most this share of pictures.
         limit: fitted; infinite if there were too few pictures, so that sets hold every class.
         pictures: pictures that it was fitted on.
@@ -178,7 +178,9 @@ class Conformal:
 def nonconformity(probabilities: NDArray[np.float64], kind: Kind) -> NDArray[np.float64]:
     """How badly each class fits each picture, float64 (N, C); larger is worse.
 
-    "lac": 1 - p. "aps": the sum of the probabilities of the class and of all that are above it.
+    "lac": 1 - p. "aps": the sum of the probabilities of all classes above it. The paper adds a
+    random part of the class's own. All of it would leave the best class out where that is sure;
+    as sets without it say nothing, it would then be put back, and sets would be far too wide.
     """
     if kind == "lac":
         return 1.0 - probabilities
@@ -186,6 +188,7 @@ def nonconformity(probabilities: NDArray[np.float64], kind: Kind) -> NDArray[np.
         raise UsageError(f"unknown kind of conformal sets {kind!r}: use lac or aps")
     order = np.argsort(-probabilities, axis=1, kind="stable")
     sums = np.cumsum(np.take_along_axis(probabilities, order, axis=1), axis=1)
+    above = np.concatenate([np.zeros_like(sums[:, :1]), sums[:, :-1]], axis=1)
     result = np.empty_like(sums)
-    np.put_along_axis(result, order, sums, axis=1)
+    np.put_along_axis(result, order, above, axis=1)
     return result

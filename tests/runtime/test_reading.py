@@ -222,7 +222,7 @@ def test_a_second_head_has_its_own() -> None:
 def test_json_says_more_only_where_the_model_does() -> None:
     keys = {"image", "width", "height", "labels", "objects", "model", "ms"}
     assert set(labelled("classify", [1.0, 0, 0], spec_of("classify")).to_dict()) == keys
-    rule = ConformalSpec(kind="aps", coverage=0.5, limit=0.6, pictures=10)
+    rule = ConformalSpec(kind="aps", coverage=0.5, limit=0.5, pictures=10)
     spec = spec_of("classify", conformal=rule, abstain=0.99)
     record = labelled("classify", [1.0, 0, 0], spec).to_dict()
     assert set(record) == keys | {"unsure", "label_set"}
