@@ -33,9 +33,13 @@ class Spots:
     name: ClassVar[str] = "spots"
     inputs: tuple[Port, ...] = ()
     outputs: tuple[Port, ...] = ()
+    threads = 1
 
     def __init__(self, kinds: int = 3) -> None:
         self.kinds = kinds
+
+    def with_lanes(self, lanes: int) -> Spots:
+        return self
 
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         boxes = np.zeros((len(images), 2, 4), np.float32)
@@ -59,6 +63,11 @@ class Colours:
     name: ClassVar[str] = "colours"
     inputs: tuple[Port, ...] = ()
     outputs: tuple[Port, ...] = ()
+
+    threads = 1
+
+    def with_lanes(self, lanes: int) -> Colours:
+        return self
 
     def __init__(self) -> None:
         self.batches: list[int] = []

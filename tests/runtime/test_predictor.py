@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -130,8 +131,8 @@ def test_an_endless_source_is_used_lazily(model: Predictor) -> None:
     for _ in range(20):
         assert isinstance(next(stream), Prediction)
     stream.close()
-    # 20 answers, and at most two batches and one picture a reader ahead.
-    assert next(taken) <= 20 + 2 * 4 + 2
+    # 20 answers, at most two batches a thread ahead, and the one that is being taken.
+    assert next(taken) <= 20 + 2 * 2 * 4 + 4
     for thread in set(threading.enumerate()) - before:
         thread.join(10)
         assert not thread.is_alive()
@@ -211,16 +212,27 @@ def test_arrays_that_are_no_pictures(image: Any, model: Predictor) -> None:
         model.predict_images([image])
 
 
-class Slow(PredictorBase):
-    """Records which threads prepare and infer."""
+class Counting(PredictorBase):
+    """Says how many calls of `infer` ran at once, and how it was loaded for them."""
 
-    def __init__(self) -> None:
-        super().__init__("slow", batch=2)
-        self.prepared: set[str] = set()
+    def __init__(self, threads: int = 2, lanes: int = 1) -> None:
+        super().__init__("counting", batch=2)
+        self._threads = threads
+        self.lanes = lanes
+        self.loaded: list[Counting] = []
         self.batches: list[int] = []
+        self.running, self.most = 0, 0
+        self.lock = threading.Lock()
+
+    @property
+    def threads(self) -> int:
+        return self._threads
+
+    def in_lanes(self, lanes: int) -> Counting:
+        self.loaded.append(Counting(self._threads, lanes))
+        return self.loaded[-1]
 
     def prepare(self, image: Image) -> Image:
-        self.prepared.add(threading.current_thread().name)
         return image
 
     def infer(
@@ -231,16 +243,50 @@ class Slow(PredictorBase):
         threshold: float | None = None,
         evaluation: bool = False,
     ) -> list[Prediction]:
-        assert threading.current_thread() is threading.main_thread()
-        self.batches.append(len(prepared))
+        with self.lock:
+            self.batches.append(len(prepared))
+            self.running += 1
+            self.most = max(self.most, self.running)
+        time.sleep(0.002)
+        with self.lock:
+            self.running -= 1
         return [Prediction(image.shape[1], image.shape[0]) for image in prepared]
 
 
-def test_pictures_are_prepared_in_reading_threads() -> None:
-    model = Slow()
-    assert len(list(model.stream(colours(5), readers=2))) == 5
-    assert model.batches == [2, 2, 1]
-    assert all(name.startswith("whatwhere-read") for name in model.prepared)
+def test_few_pictures_need_no_further_loading() -> None:
+    model = Counting()
+    assert len(list(model.stream(colours(5)))) == 5
+    assert sorted(model.batches) == [1, 2, 2]
+    assert not model.loaded
+
+
+def test_many_pictures_run_in_as_many_lanes_as_the_model_has_threads() -> None:
+    model = Counting(threads=3)
+    assert len(list(model.stream([picture()] * 60, readers=6))) == 60
+    (lanes,) = model.loaded
+    assert lanes.lanes == 3
+    assert sum(model.batches) + sum(lanes.batches) == 60
+    assert max(model.most, lanes.most) <= 3
+
+
+def test_one_thread_means_one_lane() -> None:
+    model = Counting(threads=1)
+    assert len(list(model.stream([picture()] * 30))) == 30
+    assert (model.most, model.loaded) == (1, [])
+
+
+def test_a_watcher_sees_what_can_be_read(tmp_path: Path) -> None:
+    seen: dict[int, tuple[int, ...]] = {}
+    sources = [picture(), tmp_path / "none.png", picture()]
+    rows = list(Counting().stream(sources, watch=lambda place, x: seen.update({place: x.shape})))
+    assert isinstance(rows[1], Failure)
+    assert seen == {0: (64, 64, 3), 2: (64, 64, 3)}
+
+
+def test_evaluation_in_a_stream(model: Predictor) -> None:
+    (row,) = model.stream(colours(1), evaluation=True)
+    assert isinstance(row, Prediction)
+    assert len(row.label_names) == 3
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")

@@ -26,17 +26,25 @@ class Backend(Protocol):
 
     Args of the constructor:
         model: the ONNX file, or its bytes.
-        threads: CPU threads for one call; None for one a core.
+        threads: CPU threads for all calls together; None for one a core.
+        lanes: calls at once that the threads are shared out to.
 
     The constructor raises ModelError when the engine refuses the graph. Calls may come from
-    several threads.
+    several threads, also from more than there are lanes.
     """
 
     name: ClassVar[str]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    threads: int
 
-    def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None: ...
+    def __init__(
+        self, model: Path | bytes, *, threads: int | None = None, lanes: int = 1
+    ) -> None: ...
+
+    def with_lanes(self, lanes: int) -> Backend:
+        """The same graph, loaded for so many calls at once."""
+        ...
 
     def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         """Outputs by name, float32, for pictures uint8 (N, height, width, 3), RGB.
@@ -61,11 +69,13 @@ class OnnxRuntimeBackend:
 
     name: ClassVar[str] = "onnxruntime"
 
-    def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int | None = None, lanes: int = 1) -> None:
         import onnxruntime as ort
 
+        self._model = model
+        self.threads = threads or cores()
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or cores()
+        options.intra_op_num_threads = max(1, self.threads // lanes)
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -83,6 +93,9 @@ class OnnxRuntimeBackend:
         self.inputs = tuple(_ort_port(port) for port in self._session.get_inputs())
         self.outputs = tuple(_ort_port(port) for port in self._session.get_outputs())
         self._names = [port.name for port in self.outputs]
+
+    def with_lanes(self, lanes: int) -> OnnxRuntimeBackend:
+        return OnnxRuntimeBackend(self._model, threads=self.threads, lanes=lanes)
 
     def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         try:
@@ -108,15 +121,18 @@ class OpenVinoBackend:
 
     name: ClassVar[str] = "openvino"
 
-    def __init__(self, model: Path | bytes, *, threads: int | None = None) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int | None = None, lanes: int = 1) -> None:
         try:
             import openvino as ov
         except ModuleNotFoundError as error:
             raise MissingExtraError("openvino", "The backend 'openvino'") from error
 
+        self._source = model
+        self.threads = threads or cores()
         settings = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": str(threads or cores()),
+            "PERFORMANCE_HINT": "LATENCY" if lanes == 1 else "THROUGHPUT",
+            "NUM_STREAMS": str(lanes),
+            "INFERENCE_NUM_THREADS": str(self.threads),
             # On processors with bfloat16 OpenVINO would use it unasked and change the scores.
             "INFERENCE_PRECISION_HINT": "f32",
         }
@@ -128,19 +144,22 @@ class OpenVinoBackend:
             raise _refused(self.name, model, error) from error
         self.inputs = tuple(_ov_port(port) for port in self._model.inputs)
         self.outputs = tuple(_ov_port(port) for port in self._model.outputs)
-        self._request = self._model.create_infer_request()
-        self._lock = threading.Lock()
+        self._local = threading.local()
+
+    def with_lanes(self, lanes: int) -> OpenVinoBackend:
+        return OpenVinoBackend(self._source, threads=self.threads, lanes=lanes)
 
     def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
         try:
-            with self._lock:
-                self._request.infer({0: np.ascontiguousarray(images)})
-                return {
-                    port.name: np.array(
-                        self._request.get_output_tensor(index).data, dtype=np.float32
-                    )
-                    for index, port in enumerate(self.outputs)
-                }
+            # A request holds its outputs: each thread has its own.
+            request = getattr(self._local, "request", None)
+            if request is None:
+                request = self._local.request = self._model.create_infer_request()
+            request.infer({0: np.ascontiguousarray(images)})
+            return {
+                port.name: np.array(request.get_output_tensor(index).data, dtype=np.float32)
+                for index, port in enumerate(self.outputs)
+            }
         except Exception as error:  # the engine raises RuntimeError and its own kinds
             raise _failed(self.name, images, error) from error
 

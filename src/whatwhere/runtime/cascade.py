@@ -80,6 +80,15 @@ class Pair(PredictorBase):
         """The detector's: its boxes are what evaluation scores."""
         return self.detector.spec
 
+    @property
+    def threads(self) -> int:
+        """CPU threads that either model may use."""
+        return min(self.detector.threads, self.classifier.threads)
+
+    def in_lanes(self, lanes: int) -> Pair:
+        """The same models, loaded for `infer` in so many threads at once."""
+        return Pair(self.detector.in_lanes(lanes), self.classifier.in_lanes(lanes), self.fits)
+
     def prepare(self, image: Image) -> _Prepared:
         """The picture as it is, for the crops, and as each model needs it."""
         return _Prepared(image, self.detector.prepare(image), self.classifier.prepare(image))

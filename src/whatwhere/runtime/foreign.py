@@ -124,7 +124,8 @@ class ForeignBackend:
     name: ClassVar[str] = "foreign"
 
     def __init__(self, backend: Backend, foreign: Foreign, where: str) -> None:
-        self._backend, self._foreign = backend, foreign
+        self._backend, self._foreign, self._where = backend, foreign, where
+        self.threads = backend.threads
         height, width = self._size = foreign.spec.preprocess.size
         # A graph that was exported for a batch of one runs picture by picture.
         self._batch = backend.inputs[0].shape[0]
@@ -139,6 +140,10 @@ class ForeignBackend:
                 Port("boxes", "float32", (None, None, 4)),
                 Port("scores", "float32", (None, None, classes)),
             )
+
+    def with_lanes(self, lanes: int) -> ForeignBackend:
+        """The same graph, loaded for so many calls at once."""
+        return ForeignBackend(self._backend.with_lanes(lanes), self._foreign, self._where)
 
     def __call__(self, images: Array) -> dict[str, NDArray[np.float32]]:
         """Outputs by name, float32, for pictures uint8 (N, height, width, 3), RGB."""

@@ -1,15 +1,15 @@
-"""From sources to predictions: read ahead in threads, run in batches, keep the order."""
+"""From sources to predictions: many pictures in several threads at once, in their order."""
 
 from __future__ import annotations
 
 import os
 import time
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock, Semaphore
 from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
@@ -17,13 +17,21 @@ from numpy.typing import NDArray
 
 from whatwhere.errors import ImageError, UsageError, WhatwhereError
 from whatwhere.images import DEFAULT_MAX_PIXELS, read_image
-from whatwhere.runtime.backends import Backend, cores
+from whatwhere.runtime.backends import Backend
+from whatwhere.runtime.lanes import in_lanes
 from whatwhere.runtime.tiling import Preparation, Prepared, predict
 from whatwhere.specs import ModelSpec
 from whatwhere.types import Image, Prediction
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | Image
 """A picture: its path, the bytes of its file, or RGB pixels uint8 (height, width, 3)."""
+Watch: TypeAlias = Callable[[int, Image], None]
+"""Called with the place of a source and its pixels, uint8 (height, width, 3)."""
+
+# Loading a graph again for several lanes takes longer than so many pictures a lane gain by it.
+_FEW = 4
+# Each lane holds the model's intermediate results; with more cores a lane gets several.
+_MOST_LANES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +66,21 @@ class Ready:
     ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a caller wants of all pictures; see `PredictorBase.stream`."""
+
+    threshold: float | None
+    evaluation: bool
+    max_pixels: int
+    watch: Watch | None
+
+
 class PredictorBase(ABC):
     """What every predictor offers; a subclass says how to prepare and how to infer.
 
-    `prepare` runs in reading threads, one picture at a time; `infer` runs in the caller's
-    thread, on a batch.
+    `prepare` gets one picture at a time, `infer` a batch; of many pictures both run in several
+    threads at once.
 
     Args:
         name: of the model, for `Prediction.model`.
@@ -72,6 +90,15 @@ class PredictorBase(ABC):
     def __init__(self, name: str, batch: int = 1) -> None:
         self.name = name
         self.batch = batch
+
+    @abstractmethod
+    def in_lanes(self, lanes: int) -> PredictorBase:
+        """The same model, loaded for `infer` in so many threads at once."""
+
+    @property
+    @abstractmethod
+    def threads(self) -> int:
+        """CPU threads that the model may use."""
 
     @abstractmethod
     def prepare(self, image: Image) -> Any:
@@ -123,7 +150,8 @@ class PredictorBase(ABC):
             stream = self.stream(many, threshold=threshold, max_pixels=max_pixels)
             return _answers(stream)
         _check_threshold(threshold)
-        return self._finish([self._read(cast(Source, source), max_pixels)], threshold)[0]
+        asked = _Asked(threshold, False, max_pixels, None)
+        return self._finish([self._read(0, cast(Source, source), asked)], asked)[0]
 
     def stream(
         self,
@@ -133,30 +161,35 @@ class PredictorBase(ABC):
         batch: int | None = None,
         readers: int | None = None,
         max_pixels: int = DEFAULT_MAX_PIXELS,
+        evaluation: bool = False,
+        watch: Watch | None = None,
     ) -> Generator[Prediction | Failure]:
         """A prediction or a failure for each source, in order; the sources are used lazily.
 
-        Pictures are read in threads while the model runs. At most two batches and one
-        picture a thread are held at a time, so the sources may be endless.
+        Each picture is read, run and decoded by one thread, and as many of them are in work at
+        once as the model has cores; a further thread reads where the others wait for a disk.
+        At most two batches a thread are held at a time, so the sources may be endless.
 
         Args:
             sources: as in `predict`.
             threshold, max_pixels: as in `predict`.
             batch: pictures that go through the model at once.
-            readers: reading threads; None for one a core, at most 8.
+            readers: threads; None for one more than the model runs in.
+            evaluation: as in `decode`.
+            watch: sees every picture that can be read, in one of the threads.
 
         Raises:
             UsageError: the threshold, batch or number of readers is out of its range.
             ModelError: the model does not do what its spec says.
         """
         size = self.batch if batch is None else batch
-        threads = min(8, cores()) if readers is None else readers
         if size < 1:
             raise UsageError(f"batch must be at least 1, not {size}")
-        if threads < 1:
-            raise UsageError(f"readers must be at least 1, not {threads}")
+        if readers is not None and readers < 1:
+            raise UsageError(f"readers must be at least 1, not {readers}")
         _check_threshold(threshold)
-        return self._stream(iter(sources), threshold, size, threads, max_pixels)
+        asked = _Asked(threshold, evaluation, max_pixels, watch)
+        return self._stream(iter(sources), asked, size, readers)
 
     def predict_images(
         self,
@@ -179,37 +212,40 @@ class PredictorBase(ABC):
         given = [None] * len(prepared) if names is None else list(names)
         return self.infer(prepared, names=given, threshold=threshold, evaluation=evaluation)
 
-    def _read(self, source: Source, max_pixels: int) -> Ready:
+    def _read(self, place: int, source: Source, asked: _Asked) -> Ready:
         start = time.perf_counter()
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
         if isinstance(source, np.ndarray):
             image = _check_image(source)
         elif isinstance(source, str | os.PathLike | bytes):
-            image = read_image(source, max_pixels=max_pixels)
+            image = read_image(source, max_pixels=asked.max_pixels)
         else:
             raise UsageError(
                 f"a picture cannot be a {type(source).__name__}:"
                 " give a path, the bytes of a file, or an RGB array"
             )
+        if asked.watch is not None:
+            asked.watch(place, image)
         prepared = self.prepare(image)
         return Ready(name, prepared, (time.perf_counter() - start) * 1e3)
 
-    def _try_read(self, source: Source, max_pixels: int) -> Ready | Failure:
+    def _try_read(self, place: int, source: Source, asked: _Asked) -> Ready | Failure:
         name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
         try:
-            return self._read(source, max_pixels)
+            return self._read(place, source, asked)
         except WhatwhereError as error:
             return Failure(name, error)
         except (OSError, MemoryError, ValueError) as error:
             reason = str(error) or type(error).__name__
             return Failure(name, ImageError(f"{name or 'a picture'} cannot be read: {reason}"))
 
-    def _finish(self, batch: Sequence[Ready], threshold: float | None) -> list[Prediction]:
+    def _finish(self, batch: Sequence[Ready], asked: _Asked) -> list[Prediction]:
         start = time.perf_counter()
         predictions = self.infer(
             [item.prepared for item in batch],
             names=[item.name for item in batch],
-            threshold=threshold,
+            threshold=asked.threshold,
+            evaluation=asked.evaluation,
         )
         share = (time.perf_counter() - start) * 1e3 / len(batch)
         return [
@@ -218,33 +254,33 @@ class PredictorBase(ABC):
         ]
 
     def _stream(
-        self,
-        sources: Iterator[Source],
-        threshold: float | None,
-        size: int,
-        threads: int,
-        max_pixels: int,
+        self, sources: Iterator[Source], asked: _Asked, size: int, readers: int | None
     ) -> Generator[Prediction | Failure]:
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="whatwhere-read")
-        ahead: deque[Future[Ready | Failure]] = deque()
-        room = 2 * size + threads
-        more = True
-        try:
-            while more or ahead:
-                while more and len(ahead) < room:
-                    source = next(sources, _END)
-                    if source is _END:
-                        more = False
-                    else:
-                        ahead.append(pool.submit(self._try_read, source, max_pixels))
-                group = [ahead.popleft().result() for _ in range(min(size, len(ahead)))]
-                ready = [item for item in group if isinstance(item, Ready)]
-                answers = iter(self._finish(ready, threshold) if ready else [])
-                for item in group:
-                    yield item if isinstance(item, Failure) else next(answers)
-        finally:
-            # Also when the caller stops early or presses Ctrl-C: nothing more is started.
-            pool.shutdown(wait=False, cancel_futures=True)
+        lanes = min(_MOST_LANES, self.threads)
+        # More threads than lanes read ahead, but never run the model.
+        gate, once = Semaphore(lanes), Lock()
+        engine: PredictorBase | None = None
+
+        def chosen(place: int) -> PredictorBase:
+            nonlocal engine
+            if lanes == 1 or place < _FEW * lanes:
+                return self
+            with once:
+                engine = engine or self.in_lanes(lanes)
+            return engine
+
+        def work(group: list[tuple[int, Source]]) -> list[Prediction | Failure]:
+            items = [self._try_read(place, source, asked) for place, source in group]
+            ready = [item for item in items if isinstance(item, Ready)]
+            if not ready:
+                return [item for item in items if isinstance(item, Failure)]
+            with gate:
+                answers = iter(chosen(group[0][0])._finish(ready, asked))
+            return [item if isinstance(item, Failure) else next(answers) for item in items]
+
+        threads = lanes + 1 if readers is None else readers
+        with closing(in_lanes(work, enumerate(sources), size, threads)) as answers:
+            yield from answers
 
 
 class Predictor(PredictorBase):
@@ -253,13 +289,29 @@ class Predictor(PredictorBase):
     Args:
         spec: what the model says about itself.
         backend: the loaded graph.
+
+    Attributes:
+        file: that it was loaded from; None if from bytes.
+        seen: what that file says about the pictures it was trained on (`specs.SEEN_KEY`); "" if
+            nothing.
     """
 
     def __init__(self, spec: ModelSpec, backend: Backend) -> None:
         super().__init__(spec.name)
         self.spec = spec
         self.backend = backend
+        self.file: Path | None = None
+        self.seen = ""
         self._prepare = Preparation(spec.preprocess)
+
+    @property
+    def threads(self) -> int:
+        """CPU threads that the model may use."""
+        return self.backend.threads
+
+    def in_lanes(self, lanes: int) -> Predictor:
+        """The same model, loaded for `infer` in so many threads at once."""
+        return Predictor(self.spec, self.backend.with_lanes(lanes))
 
     def prepare(self, image: Image) -> Any:
         """The picture at the model's size, and how to undo that; or its `tiling.Tiles`."""
@@ -290,9 +342,6 @@ class Predictor(PredictorBase):
 
     def __repr__(self) -> str:
         return f"Predictor({self.spec.name!r}, task={self.spec.task!r}, {self.backend.name})"
-
-
-_END: Any = object()
 
 
 def _is_one(source: object) -> bool:
