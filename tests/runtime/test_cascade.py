@@ -38,7 +38,7 @@ class Spots:
     def __init__(self, kinds: int = 3) -> None:
         self.kinds = kinds
 
-    def with_lanes(self, lanes: int) -> Spots:
+    def with_lanes(self, lanes: int, *, trial: bool = False) -> Spots:
         return self
 
     def __call__(self, images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
@@ -66,7 +66,7 @@ class Colours:
 
     threads = 1
 
-    def with_lanes(self, lanes: int) -> Colours:
+    def with_lanes(self, lanes: int, *, trial: bool = False) -> Colours:
         return self
 
     def __init__(self) -> None:

@@ -220,6 +220,7 @@ class Counting(PredictorBase):
         self._threads = threads
         self.lanes = lanes
         self.loaded: list[Counting] = []
+        self.trials: list[bool] = []
         self.batches: list[int] = []
         self.running, self.most = 0, 0
         self.lock = threading.Lock()
@@ -228,7 +229,8 @@ class Counting(PredictorBase):
     def threads(self) -> int:
         return self._threads
 
-    def in_lanes(self, lanes: int) -> Counting:
+    def in_lanes(self, lanes: int, *, trial: bool = False) -> Counting:
+        self.trials.append(trial)
         self.loaded.append(Counting(self._threads, lanes))
         return self.loaded[-1]
 
@@ -272,7 +274,16 @@ def test_many_pictures_run_in_as_many_lanes_as_the_model_has_threads() -> None:
 def test_one_thread_means_one_lane() -> None:
     model = Counting(threads=1)
     assert len(list(model.stream([picture()] * 30))) == 30
-    assert (model.most, model.loaded) == (1, [])
+    assert model.most == 1
+    assert [lanes.lanes for lanes in model.loaded] == [1]
+
+
+def test_very_many_pictures_are_worth_a_trial() -> None:
+    model = Counting()
+    assert len(list(model.stream([picture()] * 100))) == 100
+    assert model.trials == [False]
+    assert len(list(model.stream([picture()] * 200))) == 200
+    assert model.trials == [False, False, True]
 
 
 def test_a_watcher_sees_what_can_be_read(tmp_path: Path) -> None:

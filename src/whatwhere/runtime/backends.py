@@ -42,8 +42,14 @@ class Backend(Protocol):
         self, model: Path | bytes, *, threads: int | None = None, lanes: int = 1
     ) -> None: ...
 
-    def with_lanes(self, lanes: int) -> Backend:
-        """The same graph, loaded for so many calls at once."""
+    def with_lanes(self, lanes: int, *, trial: bool = False) -> Backend:
+        """The same graph, loaded for so many calls at once.
+
+        Args:
+            lanes: calls.
+            trial: there is enough to do for measuring which engine is the quickest, where the
+                choice was left open.
+        """
         ...
 
     def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
@@ -72,7 +78,7 @@ class OnnxRuntimeBackend:
     def __init__(self, model: Path | bytes, *, threads: int | None = None, lanes: int = 1) -> None:
         import onnxruntime as ort
 
-        self._model = model
+        self._model, self._lanes = model, lanes
         self.threads = threads or cores()
         options = ort.SessionOptions()
         options.intra_op_num_threads = max(1, self.threads // lanes)
@@ -94,7 +100,9 @@ class OnnxRuntimeBackend:
         self.outputs = tuple(_ort_port(port) for port in self._session.get_outputs())
         self._names = [port.name for port in self.outputs]
 
-    def with_lanes(self, lanes: int) -> OnnxRuntimeBackend:
+    def with_lanes(self, lanes: int, *, trial: bool = False) -> Backend:
+        if lanes == self._lanes:
+            return self
         return OnnxRuntimeBackend(self._model, threads=self.threads, lanes=lanes)
 
     def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
@@ -127,7 +135,7 @@ class OpenVinoBackend:
         except ModuleNotFoundError as error:
             raise MissingExtraError("openvino", "The backend 'openvino'") from error
 
-        self._source = model
+        self._source, self._lanes = model, lanes
         self.threads = threads or cores()
         settings = {
             "PERFORMANCE_HINT": "LATENCY" if lanes == 1 else "THROUGHPUT",
@@ -146,7 +154,9 @@ class OpenVinoBackend:
         self.outputs = tuple(_ov_port(port) for port in self._model.outputs)
         self._local = threading.local()
 
-    def with_lanes(self, lanes: int) -> OpenVinoBackend:
+    def with_lanes(self, lanes: int, *, trial: bool = False) -> Backend:
+        if lanes == self._lanes:
+            return self
         return OpenVinoBackend(self._source, threads=self.threads, lanes=lanes)
 
     def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
@@ -177,8 +187,40 @@ BACKENDS: Mapping[str, type[Backend]] = {
 }
 
 
+class AutoBackend(OnnxRuntimeBackend):
+    """ONNX Runtime for a few pictures, the quickest engine for many; see `choice`."""
+
+    def __init__(self, model: Path | bytes, *, threads: int | None = None, lanes: int = 1) -> None:
+        super().__init__(model, threads=threads, lanes=lanes)
+        self._opened: dict[tuple[str, int], Backend] = {(self.name, lanes): self}
+
+    def with_lanes(self, lanes: int, *, trial: bool = False) -> Backend:
+        from whatwhere.runtime import choice
+
+        engines = choice.installed({name: name for name in BACKENDS})
+        chosen = self.name
+        if len(engines) > 1:
+            key = choice.trial_key(self._model, engines, self.threads, lanes)
+            found = choice.remembered(key)
+            if found is None and trial:
+                title = "the model" if isinstance(self._model, bytes) else str(self._model)
+                found = choice.quickest(engines, self._open, lanes, title)
+                choice.remember(key, found)
+            chosen = found if found in BACKENDS else chosen
+        return self._open(chosen, lanes)
+
+    def _open(self, engine: str, lanes: int) -> Backend:
+        if (engine, lanes) not in self._opened:
+            made = BACKENDS[engine](self._model, threads=self.threads, lanes=lanes)
+            self._opened[engine, lanes] = made
+        return self._opened[engine, lanes]
+
+
 def open_backend(name: str, model: Path | bytes, *, threads: int | None = None) -> Backend:
-    """A model in the engine of that name; "auto" is ONNX Runtime, which is always installed.
+    """A model in the engine of that name.
+
+    "auto" is ONNX Runtime, which is always installed, and for many pictures the engine that a
+    trial found to be the quickest.
 
     Raises:
         UsageError: there is no such backend, or `threads` is below 1.
@@ -187,10 +229,11 @@ def open_backend(name: str, model: Path | bytes, *, threads: int | None = None) 
     """
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, not {threads}")
-    chosen = OnnxRuntimeBackend.name if name == "auto" else name
-    if chosen not in BACKENDS:
+    if name == "auto":
+        return AutoBackend(model, threads=threads)
+    if name not in BACKENDS:
         raise UsageError(f"unknown backend {name!r}: choose one of auto, {', '.join(BACKENDS)}")
-    return BACKENDS[chosen](model, threads=threads)
+    return BACKENDS[name](model, threads=threads)
 
 
 def check_graph(backend: Backend, spec: ModelSpec, where: str) -> None:

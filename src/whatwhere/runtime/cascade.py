@@ -85,9 +85,13 @@ class Pair(PredictorBase):
         """CPU threads that either model may use."""
         return min(self.detector.threads, self.classifier.threads)
 
-    def in_lanes(self, lanes: int) -> Pair:
+    def in_lanes(self, lanes: int, *, trial: bool = False) -> Pair:
         """The same models, loaded for `infer` in so many threads at once."""
-        return Pair(self.detector.in_lanes(lanes), self.classifier.in_lanes(lanes), self.fits)
+        return Pair(
+            self.detector.in_lanes(lanes, trial=trial),
+            self.classifier.in_lanes(lanes, trial=trial),
+            self.fits,
+        )
 
     def prepare(self, image: Image) -> _Prepared:
         """The picture as it is, for the crops, and as each model needs it."""

@@ -141,9 +141,10 @@ class ForeignBackend:
                 Port("scores", "float32", (None, None, classes)),
             )
 
-    def with_lanes(self, lanes: int) -> ForeignBackend:
-        """The same graph, loaded for so many calls at once."""
-        return ForeignBackend(self._backend.with_lanes(lanes), self._foreign, self._where)
+    def with_lanes(self, lanes: int, *, trial: bool = False) -> ForeignBackend:
+        """The same graph, loaded for so many calls at once; see `Backend.with_lanes`."""
+        loaded = self._backend.with_lanes(lanes, trial=trial)
+        return ForeignBackend(loaded, self._foreign, self._where)
 
     def __call__(self, images: Array) -> dict[str, NDArray[np.float32]]:
         """Outputs by name, float32, for pictures uint8 (N, height, width, 3), RGB."""

@@ -30,6 +30,8 @@ Watch: TypeAlias = Callable[[int, Image], None]
 
 # Loading a graph again for several lanes takes longer than so many pictures a lane gain by it.
 _FEW = 4
+# From so many on it is worth a second or two to find out which engine is the quickest.
+_MANY = 128
 # Each lane holds the model's intermediate results; with more cores a lane gets several.
 _MOST_LANES = 8
 
@@ -92,8 +94,13 @@ class PredictorBase(ABC):
         self.batch = batch
 
     @abstractmethod
-    def in_lanes(self, lanes: int) -> PredictorBase:
-        """The same model, loaded for `infer` in so many threads at once."""
+    def in_lanes(self, lanes: int, *, trial: bool = False) -> PredictorBase:
+        """The same model, loaded for `infer` in so many threads at once.
+
+        Args:
+            lanes: threads.
+            trial: as in `Backend.with_lanes`.
+        """
 
     @property
     @abstractmethod
@@ -259,15 +266,15 @@ class PredictorBase(ABC):
         lanes = min(_MOST_LANES, self.threads)
         # More threads than lanes read ahead, but never run the model.
         gate, once = Semaphore(lanes), Lock()
-        engine: PredictorBase | None = None
+        # By the place of the first picture that each is for.
+        engines: dict[int, PredictorBase] = {0: self}
 
         def chosen(place: int) -> PredictorBase:
-            nonlocal engine
-            if lanes == 1 or place < _FEW * lanes:
-                return self
+            first = _MANY if place >= _MANY else _FEW * lanes * (place >= _FEW * lanes)
             with once:
-                engine = engine or self.in_lanes(lanes)
-            return engine
+                if first not in engines:
+                    engines[first] = self.in_lanes(lanes, trial=first == _MANY)
+                return engines[first]
 
         def work(group: list[tuple[int, Source]]) -> list[Prediction | Failure]:
             items = [self._try_read(place, source, asked) for place, source in group]
@@ -309,9 +316,9 @@ class Predictor(PredictorBase):
         """CPU threads that the model may use."""
         return self.backend.threads
 
-    def in_lanes(self, lanes: int) -> Predictor:
+    def in_lanes(self, lanes: int, *, trial: bool = False) -> Predictor:
         """The same model, loaded for `infer` in so many threads at once."""
-        return Predictor(self.spec, self.backend.with_lanes(lanes))
+        return Predictor(self.spec, self.backend.with_lanes(lanes, trial=trial))
 
     def prepare(self, image: Image) -> Any:
         """The picture at the model's size, and how to undo that; or its `tiling.Tiles`."""
