@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whatwhere.cli import app
-from whatwhere.errors import ImageError, UsageError
+from whatwhere.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from whatwhere.outputs.results import ResultWriter
     from whatwhere.runtime import Failure, Predictor
     from whatwhere.runtime.cascade import Pair
-    from whatwhere.types import Prediction
+    from whatwhere.types import Image, Prediction
 
     Show = Callable[[Prediction | Failure], bool]
 
@@ -98,10 +98,20 @@ def predict(
         show = stack.enter_context(_output(chosen, out, as_json, ids, predictor.spec.names))
         count = stack.enter_context(_progress(hidden=out is None and sys.stdout.isatty()))
         pixels = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
-        for item in predictor.stream(paths, threshold=threshold, batch=batch, max_pixels=pixels):
+        # To be drawn on; as many as are in work at once.
+        seen: dict[int, Image] = {}
+        stream = predictor.stream(
+            paths,
+            threshold=threshold,
+            batch=batch,
+            max_pixels=pixels,
+            watch=None if folder is None else seen.__setitem__,
+        )
+        for place, item in enumerate(stream):
             readable = show(_shortened(item, top))
             if folder is not None and readable:
-                readable = _save(item, folder)
+                _save(item, seen[place], folder)
+            seen.pop(place, None)
             failures += not readable
             count()
     if out is not None:
@@ -197,20 +207,14 @@ def _output(
             writer.close()
 
 
-def _save(item: Prediction | Failure, folder: AnswerFolder) -> bool:
-    """Write the drawing of a prediction; False if its picture cannot be read any more."""
+def _save(item: Prediction | Failure, image: Image, folder: AnswerFolder) -> None:
+    """Write the drawing of a prediction."""
     from whatwhere.outputs.draw import draw
     from whatwhere.types import Prediction
 
     assert isinstance(item, Prediction)
     assert item.image is not None
-    try:
-        drawing = draw(item)
-    except ImageError as error:
-        _complain(error)
-        return False
-    drawing.save(folder.place(item.image))
-    return True
+    draw(item, image).save(folder.place(item.image))
 
 
 def _complain(error: Exception) -> None:

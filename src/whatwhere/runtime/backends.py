@@ -198,7 +198,7 @@ class AutoBackend(OnnxRuntimeBackend):
         from whatwhere.runtime import choice
 
         engines = choice.installed({name: name for name in BACKENDS})
-        chosen = self.name
+        chosen: str = self.name
         if len(engines) > 1:
             key = choice.trial_key(self._model, engines, self.threads, lanes)
             found = choice.remembered(key)
@@ -206,7 +206,8 @@ class AutoBackend(OnnxRuntimeBackend):
                 title = "the model" if isinstance(self._model, bytes) else str(self._model)
                 found = choice.quickest(engines, self._open, lanes, title)
                 choice.remember(key, found)
-            chosen = found if found in BACKENDS else chosen
+            if found is not None and found in BACKENDS:
+                chosen = found
         return self._open(chosen, lanes)
 
     def _open(self, engine: str, lanes: int) -> Backend:
