@@ -114,6 +114,7 @@ def _register() -> None:
         "explain",
         "advise",
         "export",
+        "bench",
         "data",
         "models",
     ):

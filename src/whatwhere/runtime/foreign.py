@@ -141,6 +141,11 @@ class ForeignBackend:
                 Port("scores", "float32", (None, None, classes)),
             )
 
+    @property
+    def engine(self) -> str:
+        """Name of the engine that runs the graph."""
+        return self._backend.name
+
     def with_lanes(self, lanes: int, *, trial: bool = False) -> ForeignBackend:
         """The same graph, loaded for so many calls at once; see `Backend.with_lanes`."""
         loaded = self._backend.with_lanes(lanes, trial=trial)

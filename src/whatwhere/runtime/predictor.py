@@ -198,6 +198,11 @@ class PredictorBase(ABC):
         asked = _Asked(threshold, evaluation, max_pixels, watch)
         return self._stream(iter(sources), asked, size, readers)
 
+    @property
+    def lanes(self) -> int:
+        """Threads that run the model at once on many pictures."""
+        return min(_MOST_LANES, self.threads)
+
     def predict_images(
         self,
         images: Sequence[Image],
@@ -263,7 +268,7 @@ class PredictorBase(ABC):
     def _stream(
         self, sources: Iterator[Source], asked: _Asked, size: int, readers: int | None
     ) -> Generator[Prediction | Failure]:
-        lanes = min(_MOST_LANES, self.threads)
+        lanes = self.lanes
         # More threads than lanes read ahead, but never run the model.
         gate, once = Semaphore(lanes), Lock()
         # By the place of the first picture that each is for.
