@@ -284,6 +284,7 @@ _ABOUT_DATA = {
         "detail_sections",
         "_data_samples",
         "gallery",
+        "leak_section",
         "relabel",
         "slices",
     )

@@ -26,6 +26,11 @@ from whatwhere.transforms import Fit, Preprocess, Resample
 from whatwhere.types import Labels, Task
 
 SPEC_KEY = "whatwhere"
+SEEN_KEY = "whatwhere_seen"
+"""Metadata entry of a model file: fingerprints of its training pictures, see `data.sketches`.
+
+Not part of the spec: it may be left out or taken away, and is not needed to predict.
+"""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 

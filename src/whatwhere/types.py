@@ -7,9 +7,9 @@ origin at the top left corner of the top left pixel.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -241,3 +241,49 @@ class Prediction:
             **({} if self.unsure is None else {"unsure": self.unsure}),
             **({} if self.label_set is None else {"label_set": list(self.label_set)}),
         }
+
+
+class Cut(float):
+    """A threshold that differs by class. As a number it is that of classes without their own.
+
+    So whatever takes one threshold takes this, too, and what knows classes asks `limit_of`.
+
+    Args:
+        usual: of classes that `own` does not name.
+        own: by class name.
+    """
+
+    own: Mapping[str, float]
+
+    def __new__(cls, usual: float, own: Mapping[str, float]) -> Self:
+        made = super().__new__(cls, usual)
+        made.own = dict(own)
+        return made
+
+    def __getnewargs__(self) -> tuple[float, Mapping[str, float]]:  # type: ignore[override]
+        return float(self), self.own
+
+
+def limit_of(threshold: float, name: str) -> float:
+    """The score from which an answer of a class counts.
+
+    A class's own threshold is rounded as the scores of predictions are, to float32, so that a
+    score that was chosen as threshold reaches it.
+    """
+    if isinstance(threshold, Cut) and name in threshold.own:
+        return float(np.float32(threshold.own[name]))
+    return float(threshold)
+
+
+def limits(threshold: float, names: Iterable[str]) -> NDArray[np.float64]:
+    """`limit_of` each of these classes, float64 (C,)."""
+    return np.array([limit_of(threshold, name) for name in names], dtype=np.float64)
+
+
+def score_words(threshold: float) -> str:
+    """Such as "score 0.25", for a sentence."""
+    if not isinstance(threshold, Cut):
+        return f"score {threshold:g}"
+    ends = min(threshold.own.values()), max(threshold.own.values())
+    between = f"{ends[0]:.3g}" if ends[0] == ends[1] else f"{ends[0]:.3g} to {ends[1]:.3g}"
+    return f"the model's own score of each class ({between})"

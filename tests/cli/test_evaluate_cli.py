@@ -7,36 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from onnx import TensorProto, checker, helper, save
 
+from colour_model import write_model
 from command_line import sentence
 from whatwhere.images import write_image
-from whatwhere.specs import ModelSpec, PreprocessSpec
 
 Run = Callable[..., "object"]
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
-
-
-def write_model(path: Path, names: tuple[str, ...] = ("red", "green", "blue")) -> Path:
-    """A classifier whose logits are the mean red, green and blue of the picture."""
-    graph = helper.make_graph(
-        [
-            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["pixels"], ["logits"], axes=[1, 2], keepdims=0),
-        ],
-        "colours",
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 8, 8, 3])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 3])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    spec = ModelSpec(
-        name="colours", task="classify", names=names, preprocess=PreprocessSpec(size=(8, 8))
-    )
-    helper.set_model_props(model, spec.to_metadata())
-    checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save(model, str(path))
-    return path
 
 
 def write_data(folder: Path, splits: tuple[str, ...] = ("train", "val", "test")) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from command_line import Run, sentence
 from train_data import TINY_RESNET, classes_folder
 from whatwhere.runtime import read_spec
+from whatwhere.runtime.onnxwrite import with_metadata
+from whatwhere.specs import SPEC_KEY, AnswerSpec
 from whatwhere.train.recipes import recipe
 from whatwhere.train.run import train_model
 
@@ -86,3 +89,21 @@ def test_data_that_are_gone(run: Run, tmp_path: Path, trained: Path) -> None:
     (folder / "config.json").write_text(json.dumps(values), "utf-8")
     sentence(run("export", folder, "--out", tmp_path / "out.onnx"), str(tmp_path / "gone"))
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_calibration_is_kept_or_knowingly_left_out(trained: Path, run: Run, tmp_path: Path) -> None:
+    """Other weights have other scores, which thresholds of these say nothing about."""
+    file = tmp_path / "run" / "model.onnx"
+    shutil.copytree(trained, file.parent)
+    spec = read_spec(file).model_copy(update={"temperature": 1.5, "abstain": 0.6})
+    entry = {SPEC_KEY: spec.model_dump_json()}
+    file.write_bytes(with_metadata(file.read_bytes(), entry, "model"))
+    same = run("export", file.parent, "--out", tmp_path / "same.onnx", "--fp16")
+    assert same.status == 0, same.err
+    assert same.err == f"note: calibration and thresholds are those of {file}\n"
+    assert read_spec(tmp_path / "same.onnx").answers == spec.answers
+    last = run("export", file.parent, "--out", tmp_path / "last.onnx", "--weights", "last")
+    assert "were fitted on other scores and are left out" in last.err
+    assert read_spec(tmp_path / "last.onnx").answers == AnswerSpec()
+    outcome = run("export", file.parent, "--json", "--out", tmp_path / "json.onnx")
+    assert outcome.rows[0]["notes"] == [f"calibration and thresholds are those of {file}"]

@@ -104,7 +104,7 @@ def test_the_index_gives_the_same_as_comparing_all_pairs() -> None:
 
 
 def test_memory_is_bounded_where_everything_is_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(near, "_CANDIDATES", 1000)
+    monkeypatch.setattr(near, "CANDIDATES", 1000)
     hashes = np.arange(600, dtype=np.uint64) % 300
     pieces = list(similar_hashes(hashes, 3))
     assert max(map(len, pieces)) <= 1000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -98,6 +99,12 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
+    without_leaks: Annotated[
+        bool,
+        typer.Option(
+            "--without-leaks", help="Leave out pictures that the model was trained on, or nearly."
+        ),
+    ] = False,
     batch: Batch = None,
     backend: Backend = "auto",
     as_json: Json = False,
@@ -119,10 +126,17 @@ def evaluate(
             raise UsageError("--predictions are scored without a model: leave the model out")
         if place is None:
             raise UsageError("--predictions need the labelled pictures: add  --data PATH")
-        result = _saved(predictions, place, format, images, split, task)
+        if without_leaks:
+            raise UsageError(
+                "saved predictions do not say what their model was trained on: leave"
+                " --without-leaks out, or give the model"
+            )
+        result = _saved(predictions, place, format, images, split, task, quick)
         run = None
     else:
-        result, run = _evaluate(model, place, format, images, split, task, batch, backend)
+        result, run = _evaluate(
+            model, place, format, images, split, task, batch, backend, without_leaks
+        )
     if not quick:
         result = result.with_details(samples=samples, groups=groups, protocol=protocol)
     if report is not None:
@@ -155,6 +169,7 @@ def _evaluate(
     task: Any,
     batch: int | None,
     backend: str,
+    without_leaks: bool,
 ) -> tuple[Result, Path | None]:
     """The result, and the run's folder if it was one."""
     from whatwhere.data import read
@@ -180,7 +195,14 @@ def _evaluate(
     part = choose_split(dataset, split)
     with progress_bar(len(dataset) if part is None else dataset.splits[part]) as progress:
         result = evaluate(
-            model, dataset, split=part, task=task, batch=batch, backend=backend, progress=progress
+            model,
+            dataset,
+            split=part,
+            task=task,
+            batch=batch,
+            backend=backend,
+            without_leaks=without_leaks,
+            progress=progress,
         )
     return result, run
 
@@ -192,16 +214,21 @@ def _saved(
     images: Path | None,
     split: str | None,
     task: Any,
+    quick: bool,
 ) -> Result:
     from whatwhere.data import read
     from whatwhere.evaluation import evaluate_predictions
+    from whatwhere.evaluation.leaks import split_notes
 
     if not file.is_file():
         raise UsageError(f"{file} does not exist: check the path of --predictions")
     dataset = read(place, format, images=images)
     # Saved predictions are of whatever was predicted; only an explicit split narrows them.
     part = None if split is None else choose_split(dataset, split)
-    return evaluate_predictions(file, dataset, split=part, task=task)
+    result = evaluate_predictions(file, dataset, split=part, task=task)
+    if quick:
+        return result
+    return replace(result, notes=(*result.notes, *split_notes(dataset, part)))
 
 
 def _print(result: Result) -> None:

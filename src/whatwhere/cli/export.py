@@ -47,4 +47,6 @@ def export(
     else:
         size = made.model.stat().st_size / 1e6
         typer.echo(f"{made.model}: {size:.1f} MB, compared with the network on real pictures")
+        for note in made.notes:
+            typer.echo(f"note: {note}", err=True)
     return 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +45,8 @@ Copies that differ by brightness, noise or compression do; smaller and cropped o
 FLAT = 2.0
 """A picture whose grey levels deviate less than this from their mean shows nothing."""
 
-_BLOCKS = ((0, 13), (13, 13), (26, 13), (39, 12), (51, 12))
-_CANDIDATES = 1 << 21
+BLOCKS = ((0, 13), (13, 13), (26, 13), (39, 12), (51, 12))
+CANDIDATES = 1 << 21
 
 Pairs = NDArray[np.int64]
 Progress = Callable[[int, int], None]
@@ -166,7 +167,10 @@ def near_pairs(hashes: NDArray[np.uint64], signatures: NDArray[np.int8]) -> Pair
             found.append(part[near])
             agreement.append(np.stack([coarse[near], fine[near]], axis=1))
     pairs, first = np.unique(np.concatenate(found), axis=0, return_index=True)
-    return _copies_only(pairs, np.concatenate(agreement)[first], len(hashes))
+    agree: Any = np.concatenate(agreement)[first]
+    close = (agree >= (CLOSE_COARSE, CLOSE_FINE)).all(axis=1)
+    tight = (agree >= (TIGHT_COARSE, TIGHT_FINE)).all(axis=1)
+    return pairs[copies_only(pairs, close, tight, len(hashes), len(hashes))]
 
 
 def _agreement(parts: NDArray[np.int8], pairs: Pairs) -> NDArray[np.float32]:
@@ -179,7 +183,9 @@ _FEW = 20
 _CLOSE_SHARE = 0.3
 
 
-def _copies_only(pairs: Pairs, agreement: NDArray[np.float32], count: int) -> Pairs:
+def copies_only(
+    pairs: Pairs, close: NDArray[np.bool_], tight: NDArray[np.bool_], count: int, wanted: int
+) -> NDArray[np.bool_]:
     """Without the weak pairs of pictures that are of one kind and no copies of each other.
 
     Among copies, and frames of a video, many pairs agree closely. Where few do, similarity is
@@ -188,18 +194,20 @@ def _copies_only(pairs: Pairs, agreement: NDArray[np.float32], count: int) -> Pa
 
     Args:
         pairs: int64 (M, 2).
-        agreement: float32 (M, 2): coarse and fine.
-        count: number of pictures.
+        close, tight: bool (M,), which of them agree so.
+        count: number of pictures; rows are below it.
+        wanted: number of pictures that others are looked for of.
+
+    Returns:
+        bool (M,): which pairs to keep.
     """
-    close = (agreement >= (CLOSE_COARSE, CLOSE_FINE)).all(axis=1)
-    tight = (agreement >= (TIGHT_COARSE, TIGHT_FINE)).all(axis=1)
-    if len(pairs) > max(count / 10, _FEW) and close.mean() < _CLOSE_SHARE:
-        return pairs[tight]
+    if len(pairs) > max(wanted / 10, _FEW) and close.mean() < _CLOSE_SHARE:
+        return tight
     group = groups_of(count, pairs)[pairs[:, 0]]
     all_of = np.bincount(group, minlength=count)
     close_of = np.bincount(group[close], minlength=count)
     doubtful = (all_of > _FEW) & (close_of < _CLOSE_SHARE * all_of)
-    return pairs[tight | ~doubtful[group]]
+    return tight | ~doubtful[group]
 
 
 def similar_hashes(hashes: NDArray[np.uint64], radius: int) -> Iterator[Pairs]:
@@ -222,7 +230,7 @@ def similar_hashes(hashes: NDArray[np.uint64], radius: int) -> Iterator[Pairs]:
     again = np.flatnonzero(firsts[inverse] != np.arange(len(hashes)))
     if again.size:
         yield np.stack([firsts[inverse[again]], again], axis=1)
-    for shift, width in _BLOCKS:
+    for shift, width in BLOCKS:
         keys = ((unique >> np.uint64(shift)) & np.uint64((1 << width) - 1)).astype(np.int64)
         order = np.argsort(keys, kind="stable")
         counts = np.bincount(keys, minlength=1 << width)
@@ -249,7 +257,7 @@ def _matches(
     radius: int,
 ) -> Iterator[Pairs]:
     """Compare each hash of `left` with those at `order[begin:end]`."""
-    for one, places in ranges(begin, end, _CANDIDATES):
+    for one, places in ranges(begin, end, CANDIDATES):
         a, b = left[one], order[places]
         close = popcount(unique[a] ^ unique[b]) <= radius
         if close.any():

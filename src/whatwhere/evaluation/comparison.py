@@ -25,10 +25,10 @@ from whatwhere.evaluation.result import Result
 from whatwhere.metrics import METRICS, PRIMARY
 from whatwhere.metrics.bootstrap import LEVEL, SAMPLES
 from whatwhere.metrics.changes import Change, changes
-from whatwhere.metrics.multilabel import THRESHOLD
 from whatwhere.metrics.paired import Difference
 from whatwhere.metrics.slices import FEW
 from whatwhere.metrics.trust import picture_groups, weakness
+from whatwhere.outputs.gallery import cut
 from whatwhere.types import Prediction, Task
 
 SHOWN = 100
@@ -233,7 +233,7 @@ def compare(
     units = None if groups == "none" else picture_groups(data, groups)
     how: dict[str, Any] = {"samples": samples, "level": level, "seed": seed, "groups": units}
     found = whole_differences(first, second, data, rows, (one, two), classes, how)
-    own = (first.threshold, second.threshold) if first.task == "detect" else (THRESHOLD, THRESHOLD)
+    own = cut(first.task, first.threshold), cut(first.task, second.threshold)
     at = own if thresholds is None else thresholds
     titles = _titles(first, second) if names is None else names
     main = found[PRIMARY[first.task], None]

@@ -15,6 +15,7 @@ from whatwhere.types import Prediction, Task
 
 if TYPE_CHECKING:
     from whatwhere.evaluation.details import Details
+    from whatwhere.evaluation.leaks import Leaks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +60,8 @@ class Result(Mapping[str, "float | None"]):
         scored: the predictions as they were scored, if rows were left out; empty if not.
         boxes: the boxes as they were scored, where they are not those of `predictions` rounded
             to float32; None elsewhere.
+        leaks: pictures that the model was trained on, or on near copies of; None if nothing is
+            known of its training pictures.
         details: intervals and all that stands behind the numbers; None if it was not asked for.
     """
 
@@ -76,11 +79,12 @@ class Result(Mapping[str, "float | None"]):
     curves: Mapping[str, Any] | None = None
     confusion: Sequence[Sequence[int]] | None = None
     data: Dataset | None = field(default=None, repr=False)
-    predictions: tuple[Prediction, ...] = field(default=(), repr=False)
+    predictions: Sequence[Prediction] = field(default=(), repr=False)
     labels: Result | None = field(default=None, repr=False)
     looks: NDArray[np.float32] | None = field(default=None, repr=False)
     scored: tuple[Prediction, ...] = field(default=(), repr=False)
     boxes: Boxes | None = field(default=None, repr=False)
+    leaks: Leaks | None = field(default=None, repr=False)
     details: Details | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> float | None:
@@ -124,6 +128,7 @@ class Result(Mapping[str, "float | None"]):
             "split": self.split,
             "seconds": None if self.seconds is None else round(self.seconds, 3),
             "unreadable": list(self.unreadable),
+            "leaks": None if self.leaks is None else self.leaks.to_dict(),
             "notes": [*self.notes, *(self.details.notes if self.details else ())],
             **({} if self.details is None else self.details.to_dict()),
             **({} if self.labels is None else {"labels": self.labels.to_dict()}),

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from operator import is_
 from typing import Any
 
@@ -14,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
-from whatwhere.errors import ImageError, UsageError
+from whatwhere.data.sketches import Prints, Sketches
+from whatwhere.errors import DataError, ImageError, UsageError
 from whatwhere.evaluation.applied import applied_notes
+from whatwhere.evaluation.leaks import find_leaks, seen_by, split_notes
 from whatwhere.evaluation.matching import Head, Match, data_notes, match, some
 from whatwhere.evaluation.result import Result
 from whatwhere.images import read_image
-from whatwhere.images.appearance import LOOKS, look
-from whatwhere.metrics import score
+from whatwhere.images.appearance import LOOKS, look, tiny
+from whatwhere.metrics import METRICS, PRIMARY, score
 from whatwhere.runtime import Predictor, load
 from whatwhere.runtime.cascade import Pair
 from whatwhere.specs import ModelSpec
-from whatwhere.types import Prediction, Task
+from whatwhere.types import Cut, Prediction, Task
 
 Progress = Callable[[int, int], None]
 """Called with the pictures done and their total."""
@@ -40,6 +43,7 @@ def evaluate(
     task: Task | None = None,
     batch: int | None = None,
     backend: str = "auto",
+    without_leaks: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Scores of a model on labelled pictures.
@@ -57,11 +61,13 @@ def evaluate(
             for a data set with boxes.
         batch: pictures that go through the model at once; None for the model's own.
         backend: as in `runtime.load`; used only where `model` is a name or path.
+        without_leaks: leave out pictures that are nearly the same as training pictures, as far as
+            the model file or its run's folder tell. `Result.leaks` has them in any case.
         progress: called after each batch.
 
     Raises:
         UsageError: unknown split, no picture or label, model and data do not fit together,
-            or no class name in common.
+            no class name in common, or without its leaks nothing is left.
         ModelError: the model is missing, damaged or not ours.
     """
     predictor = load(model, backend=backend) if isinstance(model, str | os.PathLike) else model
@@ -76,13 +82,36 @@ def evaluate(
     predictions: list[Prediction] = []
     unreadable: list[str] = []
     looks = np.full((len(part), len(LOOKS)), np.nan, dtype=np.float32)
-    for prediction, error in _predictions(engine, part.paths, size, looks):
+    seen, notes = _seen(engine)
+    prints = None if seen is None else Prints.blank(len(part))
+    for prediction, error in _predictions(engine, part.paths, size, looks, prints):
         predictions.append(prediction)
         if error is not None:
             unreadable.append(str(prediction.image))
         if progress is not None and (len(predictions) % size == 0 or len(predictions) == len(part)):
             progress(len(predictions), len(part))
-    notes = list(way.notes)
+    notes += way.notes
+    leaks = None
+    if seen is not None and prints is not None:
+        leaks = find_leaks(seen, prints, part.relative_paths())
+        kept = np.setdiff1d(np.arange(len(part)), leaks.rows)
+        if without_leaks and len(leaks.rows):
+            if not len(kept):
+                raise UsageError(
+                    f"model {predictor.name} was trained on all {len(part)} pictures, or on near"
+                    " copies of them: give others"
+                )
+            part, looks = part.select(kept), looks[kept]
+            predictions = [predictions[row] for row in kept]
+            still = set(part.paths)
+            unreadable = [path for path in unreadable if path in still]
+            leaks = replace(leaks, left_out=True)
+        elif len(leaks.rows) and len(kept):
+            leaks = replace(leaks, without=_numbers(way, part.select(kept), predictions, kept))
+    elif engine.spec.data is not None and engine.spec.data.digest == part.digest():
+        notes.append(
+            "the model was trained on these very pictures: the numbers say how well it remembers"
+        )
     if unreadable:
         short = dict(zip(part.paths, part.relative_paths(), strict=True))
         notes.append(
@@ -91,7 +120,8 @@ def evaluate(
         )
     notes.extend(applied_notes(engine.spec, way.head, part, predictions))
     second = _second_head(engine, part, predictions) if way.task == "detect" else None
-    return finish(
+    notes.extend(split_notes(data, split))
+    result = finish(
         way,
         part,
         predictions,
@@ -100,10 +130,38 @@ def evaluate(
         unreadable=tuple(unreadable),
         model=predictor.name,
         split=split,
-        threshold=engine.spec.postprocess.score_threshold,
+        threshold=_threshold(engine.spec, way.head),
         seconds=time.perf_counter() - start,
         looks=looks,
+        leaks=leaks,
     )
+    main = PRIMARY[way.task]
+    said = None if leaks is None else leaks.note(main, result[main])
+    return result if said is None else replace(result, notes=(said, *result.notes))
+
+
+def _threshold(spec: ModelSpec, head: Head) -> float:
+    """The score from which the model's answers count, of each class where it has them."""
+    usual = spec.postprocess.score_threshold
+    own = (spec.answers if head.task == spec.task else spec.label_answers).thresholds
+    return Cut(usual, own) if own and head.task != "classify" else usual
+
+
+def _seen(engine: Predictor) -> tuple[Sketches | None, list[str]]:
+    """What the model has seen, and what keeps that from being known."""
+    try:
+        return seen_by(engine), []
+    except DataError as error:
+        return None, [str(error)]
+
+
+def _numbers(
+    way: Match, part: Dataset, predictions: Sequence[Prediction], rows: NDArray[np.int64]
+) -> dict[str, float | None]:
+    """The standard numbers of some of the pictures."""
+    viewed = [way.view(predictions[row]) for row in rows]
+    numbers = score(way.task, part, viewed, classes=way.classes)
+    return {metric.name: numbers[metric.name] for metric in METRICS[way.task]}
 
 
 def finish(
@@ -173,7 +231,11 @@ def _engines(predictor: Predictor | Pair) -> list[tuple[Head, Predictor]]:
 
 
 def _predictions(
-    predictor: Predictor, paths: Sequence[str], size: int, looks: NDArray[np.float32]
+    predictor: Predictor,
+    paths: Sequence[str],
+    size: int,
+    looks: NDArray[np.float32],
+    prints: Prints | None,
 ) -> Iterator[tuple[Prediction, ImageError | None]]:
     """One prediction a picture, in order; an empty one and the error if it cannot be read.
 
@@ -181,6 +243,7 @@ def _predictions(
 
     Args:
         looks: float32 (len(paths), 3), filled with what `images.appearance.look` measures.
+        prints: of so many pictures, filled if it is not None.
     """
 
     def prepare(row: int, path: str) -> Any:
@@ -189,6 +252,8 @@ def _predictions(
         except ImageError as error:
             return error
         looks[row] = look(image)
+        if prints is not None:
+            prints.put(row, tiny(image))
         return predictor.prepare(image)
 
     pool = ThreadPoolExecutor(_READERS, thread_name_prefix="whatwhere-read")

@@ -6,9 +6,9 @@ from typing import Any
 
 from whatwhere.errors import UsageError
 from whatwhere.evaluation.result import Result
-from whatwhere.metrics.multilabel import THRESHOLD
 from whatwhere.metrics.slices import Slices
 from whatwhere.metrics.slices import slices as slices_of
+from whatwhere.outputs.gallery import cut
 
 
 def slices(result: Result, *, threshold: float | None = None, **how: Any) -> Slices:
@@ -26,7 +26,7 @@ def slices(result: Result, *, threshold: float | None = None, **how: Any) -> Sli
     """
     if result.data is None:
         raise UsageError("the result has no data set to divide: evaluate again")
-    own = result.threshold if result.task == "detect" else THRESHOLD
+    own = cut(result.task, result.threshold)
     return slices_of(
         result.task,
         result.data,

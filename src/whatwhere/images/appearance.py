@@ -41,3 +41,16 @@ def look(image: Image) -> tuple[float, float, float]:
         return brightness, contrast, float("nan")
     edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1]
     return brightness, contrast, float(edges[0, 0]) / 255 / contrast
+
+
+def tiny(image: Image, side: int = 32) -> Image:
+    """The picture squeezed to a small grey square, for comparing with others.
+
+    Args:
+        image: uint8 (height, width, 3), RGB.
+
+    Returns:
+        uint8 (side, side), as `inspection.Look.thumbnail`.
+    """
+    small = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)

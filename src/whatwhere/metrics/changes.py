@@ -19,7 +19,7 @@ from whatwhere.metrics.classification import NOTHING, right_classes
 from whatwhere.metrics.detection import found_boxes, known_boxes, true_boxes
 from whatwhere.metrics.multilabel import class_table, score_table
 from whatwhere.metrics.pairing import pair_boxes
-from whatwhere.types import Prediction, Task
+from whatwhere.types import Prediction, Task, limits
 
 IOU = 0.5
 """A box finds a labelled one from this IoU on."""
@@ -174,7 +174,7 @@ def _tables(
     made = []
     for predictions, threshold in zip((first, second), thresholds, strict=True):
         scores = score_table(predictions, names)
-        said = (scores >= threshold) & (scores > 0)
+        said = (scores >= limits(threshold, names)) & (scores > 0)
         wrong = said & known & ~shown
         sure = np.where(wrong, scores, 0.0).sum(axis=1)
         made.append(_Answers(said[image, class_id], wrong.sum(axis=1).astype(np.int64), sure))
@@ -194,7 +194,8 @@ def _boxes(
     counted = truth
     for predictions, threshold in zip((first, second), thresholds, strict=True):
         found = found_boxes(predictions, data.names)
-        found = found.only(np.isin(found.class_id, columns) & (found.score >= threshold))
+        least = np.append(limits(threshold, data.names), 0.0)[found.class_id]
+        found = found.only(np.isin(found.class_id, columns) & (found.score >= least))
         counted, found = known_boxes(data, truth, found)
         pairs = pair_boxes(counted, found, (IOU,))
         right, ignored = pairs.true[0], pairs.ignored[0]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from whatwhere.metrics.coco import FoundBoxes, TrueBoxes
 from whatwhere.metrics.overlaps import NOBODY, by_score, first_come, overlaps
+from whatwhere.types import limits
 
 BACKGROUND = "background"
 
@@ -65,12 +66,15 @@ def confusion(
         names: class name by class id; rows of other classes are passed over.
         truth, found: `ignore` marks regions: a box without partner that lies in one of its
             class by more than `iou` of its own area is left out.
-        threshold: boxes of a lower score do not exist.
+        threshold: boxes of a lower score do not exist; a `types.Cut` for each class's own.
         iou: least overlap of partners.
         limit: boxes a picture, all classes together.
     """
     ids = np.array(list(names), dtype=np.int64)
-    original = np.flatnonzero(np.isin(found.class_id, ids) & (found.score >= threshold))
+    mine = np.isin(found.class_id, ids)
+    least = limits(threshold, names.values())
+    mine[mine] = found.score[mine] >= least[_places(ids, found.class_id[mine])]
+    original = np.flatnonzero(mine)
     original = original[by_score(_rows(found, original), limit)]
     found = _rows(found, original)
     mine = np.isin(truth.class_id, ids)

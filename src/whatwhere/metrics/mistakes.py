@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from whatwhere.data import Targets
-from whatwhere.types import Labels, Prediction, Task, box_iou
+from whatwhere.types import Labels, Prediction, Task, box_iou, limit_of
 
 
 def mistakes(
@@ -29,7 +29,8 @@ def mistakes(
         by_box = not prediction.label_names and prediction.boxes is not None
         said_names = prediction.object_names if by_box else prediction.label_names
         scores = prediction.object_scores if by_box else prediction.label_scores
-        said = {n for n, s in zip(said_names, scores, strict=True) if s >= threshold and n in names}
+        said = {n for n, s in zip(said_names, scores, strict=True) if s >= limit_of(threshold, n)}
+        said = {name for name in said if name in names}
         return len(wanted - said) + len(said - wanted - unsure)
     if truth.boxes is None or prediction.boxes is None:
         return len(truth.class_ids)
@@ -37,7 +38,7 @@ def mistakes(
     open_rows = np.ones(len(truth.class_ids), dtype=bool)
     wrong = 0
     for row, name in enumerate(prediction.object_names):
-        if prediction.object_scores[row] < threshold or name not in names:
+        if prediction.object_scores[row] < limit_of(threshold, name) or name not in names:
             continue
         same = (truth.class_ids == names.id(name)) & (iou[row] >= 0.5)
         fitting = np.flatnonzero(same & open_rows & counted)

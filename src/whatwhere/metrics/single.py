@@ -18,7 +18,7 @@ from whatwhere.metrics.multilabel import class_table, score_table
 from whatwhere.metrics.overlaps import overlaps
 from whatwhere.metrics.partial import known_pairs
 from whatwhere.metrics.tide import KINDS, LEFT_OUT, RIGHT, tide
-from whatwhere.types import Prediction, Task
+from whatwhere.types import Prediction, Task, limits
 
 MISTAKES: dict[str, str] = {
     "false positive": "something is found where nothing is labelled",
@@ -122,7 +122,7 @@ def single_mistakes(
     Args:
         task, data, predictions, classes: as in `metrics.score`.
         threshold: answers with a lower score do not exist (not for `classify`, whose first
-            class always counts).
+            class always counts); a `types.Cut` for each class's own.
         limit: at most so many of a kind; None for all.
 
     Returns:
@@ -193,7 +193,9 @@ def box_rows(
         known = np.ones((len(data), len(data.names)), dtype=bool)
     known = np.concatenate([known, np.zeros((len(data), 1), dtype=bool)], axis=1) & scored
     keep = known[truth.image, truth.class_id]
-    said = known[found.image, found.class_id] & (found.score >= threshold)
+    # Names that the data do not have are not known, whatever their score.
+    least = np.append(limits(threshold, data.names), 0.0)[found.class_id]
+    said = known[found.image, found.class_id] & (found.score >= least)
     return BoxRows(truth.only(keep), rows[keep], found.only(said), names)
 
 
@@ -331,7 +333,7 @@ def _of_labels(
     names = [data.names[place] for place in columns]
     truth, known = (table[:, columns] for table in class_table(data))
     scores = score_table(predictions, names)
-    said = scores >= threshold
+    said = scores >= limits(threshold, names)
     mistakes = []
     for row, column in np.argwhere(known & (said != truth)).tolist():
         score, labelled = float(scores[row, column]), bool(truth[row, column])

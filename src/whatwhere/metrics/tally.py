@@ -13,7 +13,7 @@ from whatwhere.metrics.answers import class_answers
 from whatwhere.metrics.multilabel import class_table, score_table
 from whatwhere.metrics.pairing import pair_boxes
 from whatwhere.metrics.single import box_rows
-from whatwhere.types import Prediction, Task
+from whatwhere.types import Prediction, Task, limits
 
 NOBODY = -1
 
@@ -68,7 +68,7 @@ def tally(
     Args:
         task, data, predictions, classes: as in `metrics.score`.
         threshold: answers with a lower score do not exist (not for `classify`, whose first
-            class always counts).
+            class always counts); a `types.Cut` for each class's own.
         iou: from which a box has found an object, by COCO's matching.
     """
     wanted = frozenset(data.names if classes is None else classes)
@@ -116,7 +116,8 @@ def _labels(
         [place for place, name in enumerate(data.names) if name in classes], dtype=np.int64
     )
     truth, known = (table[:, columns] for table in class_table(data))
-    said = score_table(predictions, [data.names[place] for place in columns]) >= threshold
+    names = [data.names[place] for place in columns]
+    said = score_table(predictions, names) >= limits(threshold, names)
     said, real = said & known, truth & known
     number = np.full(real.shape, NOBODY)
     image, column = np.nonzero(real)

@@ -9,7 +9,7 @@ for the miss rate against false positives per image; F1 as for classifiers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from whatwhere.errors import UsageError
 from whatwhere.metrics.classification import macro, precision_recall_f1
 from whatwhere.metrics.curves import Steps, steps
 from whatwhere.metrics.pairing import Pairs
+from whatwhere.types import Cut, limit_of
 
 REFERENCE_RATES = np.logspace(-2, 0, 9)
 """False positives per image at which the log-average miss rate looks."""
@@ -129,6 +130,7 @@ def operating_report(
     Args:
         names: class name by class id; `pairs` hold no other classes.
         images: number of pictures.
+        threshold: one for all classes, or a `types.Cut`.
 
     Returns:
         `all` (classes together), `macro` (means over classes that have objects) and
@@ -136,15 +138,26 @@ def operating_report(
         `all` and `per_class` also with `best` (`best_f1`) and `log_average_miss_rate`.
     """
     per_class = {
-        name: _row(ranking(pairs, iou, class_id), images, threshold)
+        name: _row(ranking(pairs, iou, class_id), images, limit_of(threshold, name))
         for class_id, name in names.items()
     }
+    together = _row(ranking(pairs, iou), images, threshold)
+    if isinstance(threshold, Cut):
+        together["at"] = _summed([row["at"] for row in per_class.values()])
     return {
         "iou": float(iou),
-        "all": _row(ranking(pairs, iou), images, threshold),
+        "all": together,
         "macro": {"at": macro([row["at"] for row in per_class.values()])},
         "per_class": per_class,
     }
+
+
+def _summed(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """All classes together, each at its own threshold, as `at_threshold`; that itself is None."""
+    true, false, missed = (sum(row[key] for row in rows) for key in ("true", "false", "missed"))
+    counts = [np.array([count]) for count in (true, true + false, true + missed)]
+    numbers = precision_recall_f1(*counts)[0]
+    return {"threshold": None, **numbers, "true": true, "false": false, "missed": missed}
 
 
 def _row(curve: Steps, images: int, threshold: float) -> dict[str, Any]:

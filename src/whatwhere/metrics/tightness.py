@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from whatwhere.metrics.coco import TrueBoxes
 from whatwhere.metrics.pairing import AREAS, Pairs
+from whatwhere.types import limit_of
 
 BINS = np.linspace(0.5, 1.0, 11)
 """Edges of the histogram; the last bin holds IoU 1, too."""
@@ -26,14 +27,17 @@ def iou_distribution(
         names: class name by class id.
         truth: the labelled boxes that `pairs` were made from.
         pairs: made at 0.5 or less; see `pairing.pair_boxes`.
-        threshold: boxes of a lower score do not count.
+        threshold: boxes of a lower score do not count; a `types.Cut` for each class's own.
 
     Returns:
         `bins` (11 edges), `all`, `per_class` and `per_size` (COCO's small, medium, large, by the
         area of the object), each with `count`, `mean`, `median` (None without matches) and
         `histogram` (10 counts).
     """
-    matched = pairs.true[0] & (pairs.score >= threshold)
+    least = np.full(len(pairs.score), float(threshold))
+    for class_id, name in names.items():
+        least[pairs.class_id == class_id] = limit_of(threshold, name)
+    matched = pairs.true[0] & (pairs.score >= least)
     iou, class_id = pairs.iou[0][matched], pairs.class_id[matched]
     area = truth.area[pairs.partner[0][matched]]
     limits = [AREAS[size][1] for size in SIZES[:-1]]

@@ -20,7 +20,7 @@ from whatwhere.metrics.changes import Change
 from whatwhere.metrics.paired import Difference
 from whatwhere.outputs.labels import PictureLabels, draw_labels, picture_labels, shrink
 from whatwhere.outputs.page import page
-from whatwhere.types import Image, Prediction, Task
+from whatwhere.types import Image, Prediction, Task, limit_of, limits
 
 LONG_SIDE = 380
 MOST_CLASSES = 200
@@ -310,7 +310,7 @@ def _words(change: Change) -> str:
 
 def _said(answer: Prediction, threshold: float) -> PictureLabels:
     boxes = np.zeros((0, 4), np.float32) if answer.boxes is None else answer.boxes
-    keep = np.flatnonzero(answer.object_scores >= threshold)
+    keep = np.flatnonzero(answer.object_scores >= limits(threshold, answer.object_names))
     names = [answer.object_names[place] for place in keep]
     return PictureLabels(names, boxes[keep], [False] * len(names))
 
@@ -323,7 +323,8 @@ def _best(task: Task, answer: Prediction, threshold: float) -> str:
     for name, score in zip(names, scores.tolist(), strict=True):
         best.setdefault(name, score)
     rows = list(best.items())
-    kept = rows[:1] if task == "classify" else [row for row in rows if row[1] >= threshold][:8]
+    said = [row for row in rows if row[1] >= limit_of(threshold, row[0])]
+    kept = rows[:1] if task == "classify" else said[:8]
     return ", ".join(f"{name} {score:.2f}" for name, score in kept) or "none"
 
 

@@ -155,6 +155,7 @@ def _errors(errors: Mapping[str, Any]) -> str:
 
 def _operating(operating: Mapping[str, Any], iou: Mapping[str, Any]) -> str:
     at = operating["all"]["at"]["threshold"]
+    reached = "the model's own score of their class" if at is None else f"score {at:g}"
     rows = []
     for name, row in [("all classes", operating["all"]), *operating["per_class"].items()]:
         now, best = row["at"], row["best"]
@@ -169,7 +170,7 @@ def _operating(operating: Mapping[str, Any], iou: Mapping[str, Any]) -> str:
         )
     head = ["class", "precision", "recall", "F1", "right", "false", "missed", "best score", "F1"]
     hint = (
-        f"Boxes of score {at:g} or more, right from IoU {operating['iou']:g} on; last columns: the"
+        f"Boxes of {reached} or more, right from IoU {operating['iou']:g} on; last columns: the"
         " score from which F1 is largest on these pictures."
     )
     body = _table(head, rows)

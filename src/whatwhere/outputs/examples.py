@@ -15,7 +15,7 @@ from whatwhere.errors import ImageError
 from whatwhere.images import encode_image, read_image
 from whatwhere.outputs.draw import draw
 from whatwhere.transforms import resize
-from whatwhere.types import Image, Prediction, Task
+from whatwhere.types import Image, Prediction, Task, limit_of, limits, score_words
 
 if TYPE_CHECKING:
     # Only for their types: drawing needs no tables, and predicting works without them.
@@ -52,7 +52,7 @@ def examples_html(
         return ""
     hint = "Half of them are the pictures with the most mistakes, the others are spread evenly."
     if task != "classify":
-        hint += f" Answers from score {threshold:g}."
+        hint += f" Answers from {score_words(threshold)}."
     kind = "examples" if task == "detect" else "examples small"
     return (
         f'<section><h2>Examples</h2><p class="hint">{hint}</p>'
@@ -121,7 +121,11 @@ def _said(task: Task, prediction: Prediction, threshold: float) -> str:
     for name, score in zip(names, scores.tolist(), strict=True):
         best.setdefault(name, score)
     rows = list(best.items())[:3] if task == "classify" else list(best.items())
-    kept = [(name, score) for name, score in rows if task == "classify" or score >= threshold]
+    kept = [
+        (name, score)
+        for name, score in rows
+        if task == "classify" or score >= limit_of(threshold, name)
+    ]
     return ", ".join(f"{name} {score:.2f}" for name, score in kept[:8]) or "none"
 
 
@@ -133,9 +137,14 @@ def _as_prediction(targets: Targets, data: Dataset) -> Prediction:
 
 
 def _above(prediction: Prediction, threshold: float) -> Prediction:
-    """The boxes of at least that score, without labels of the whole picture."""
+    """The boxes of at least that score, without labels of the whole picture.
+
+    Args:
+        threshold: may be a `types.Cut`.
+    """
     boxes = np.zeros((0, 4), np.float32) if prediction.boxes is None else prediction.boxes
-    keep = np.flatnonzero(prediction.object_scores >= threshold)
+    least = limits(threshold, prediction.object_names)
+    keep = np.flatnonzero(prediction.object_scores >= least)
     return Prediction(
         prediction.width,
         prediction.height,

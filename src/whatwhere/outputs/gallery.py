@@ -14,7 +14,7 @@ from whatwhere.metrics.doubts import DOUBTS, label_doubts
 from whatwhere.metrics.multilabel import THRESHOLD
 from whatwhere.metrics.single import MISTAKES, Mistake, single_mistakes
 from whatwhere.outputs.crops import crop
-from whatwhere.types import Task
+from whatwhere.types import Cut, Task, score_words
 
 if TYPE_CHECKING:
     # The report shows these galleries, so it imports this module.
@@ -56,7 +56,7 @@ def mistakes_html(result: Reportable, count: int = 12) -> str:
         return ""
     hint = _key(result.task)
     if result.task != "classify":
-        hint += f" Answers from score {cut(result.task, result.threshold):g}."
+        hint += f" Answers from {score_words(cut(result.task, result.threshold))}."
     return (
         f'<section><h2>Worst mistakes</h2><p class="hint">{hint.strip()}</p>'
         f"{''.join(parts)}</section>"
@@ -95,8 +95,12 @@ def doubts_html(result: Reportable, count: int = 24) -> str:
 
 
 def cut(task: Task, threshold: float) -> float:
-    """The score from which an answer counts: the model's own, or 0.5 for labels of pictures."""
-    return threshold if task == "detect" else THRESHOLD
+    """The score from which an answer counts.
+
+    The model's own for boxes, and for labels of pictures where it was chosen for each class; else
+    0.5 for these.
+    """
+    return threshold if task == "detect" or isinstance(threshold, Cut) else THRESHOLD
 
 
 def _key(task: Task) -> str:

@@ -20,7 +20,7 @@ from whatwhere.images import write_atomic
 from whatwhere.metrics.doubts import label_doubts
 from whatwhere.metrics.multilabel import THRESHOLD
 from whatwhere.metrics.single import Mistake, mistake_rows
-from whatwhere.types import Prediction, Task
+from whatwhere.types import Prediction, Task, limit_of
 
 if TYPE_CHECKING:
     from whatwhere.outputs.report import Reportable
@@ -204,7 +204,7 @@ def _answers(
         for name, score, box in zip(
             given.object_names, given.object_scores.tolist(), given.boxes.tolist(), strict=True
         ):
-            if score >= result.threshold and name in data.names:
+            if score >= limit_of(result.threshold, name) and name in data.names:
                 rows[name, *_rounded(box)] = _row(place, data.names.id(name), score, box)
     elif result.task == "multilabel":
         for one in doubts:

@@ -38,8 +38,9 @@ from whatwhere.outputs.detail_sections import (
 )
 from whatwhere.outputs.examples import examples_html, picture_uri
 from whatwhere.outputs.gallery import doubts_html, mistakes_html
+from whatwhere.outputs.leak_section import Leaked, leaks_html
 from whatwhere.outputs.page import page
-from whatwhere.types import Prediction, Task
+from whatwhere.types import Prediction, Task, score_words
 
 _HEADLINES: dict[Task, tuple[str, ...]] = {
     "classify": ("accuracy", "top5", "f1"),
@@ -81,6 +82,8 @@ class Reportable(Protocol):
     def predictions(self) -> Sequence[Prediction]: ...
     @property
     def details(self) -> Detailed | None: ...
+    @property
+    def leaks(self) -> Leaked | None: ...
     def to_dict(self) -> dict[str, Any]: ...
 
 
@@ -118,6 +121,7 @@ def write_report(
     if notes:
         items = "".join(f"<li>{escape(note)}</li>" for note in notes)
         sections.append(f'<section class="notes"><h2>Notes</h2><ul>{items}</ul></section>')
+    sections.append(leaks_html(result.leaks, result.metrics, result.data, examples))
     sections += [_charts(result), _classes(result)]
     if result.details is not None:
         sections.append(detail_sections(result.task, result.details))
@@ -320,7 +324,7 @@ def _settings(result: Reportable, more: Mapping[str, Any]) -> str:
     if result.seconds:
         rate = result.images / result.seconds
         rows["time"] = f"{result.seconds:.1f} s, {rate:.1f} pictures a second"
-    rows |= {"score threshold of the examples": f"{result.threshold:g}", **more}
+    rows |= {"answers count from": score_words(result.threshold), **more}
     rows["whatwhere"] = __version__
     body = "".join(
         f"<tr><th scope=row class=key-column>{escape(str(key))}</th>"

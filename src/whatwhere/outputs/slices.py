@@ -6,6 +6,7 @@ from html import escape
 
 from whatwhere.metrics.slices import Slice, Slices
 from whatwhere.outputs.charts import bar
+from whatwhere.types import score_words
 
 
 def slices_html(found: Slices, count: int = 40) -> str:
@@ -25,7 +26,7 @@ def slices_html(found: Slices, count: int = 40) -> str:
         " A marked part is worse than the whole beyond chance, all parts taken together."
     )
     if "accuracy" not in found.whole.numbers:
-        hint += f" Answers from score {found.threshold:g}."
+        hint += f" Answers from {score_words(found.threshold)}."
     left = len(found.parts) - count
     notes = [*([f"{left} better parts are not shown"] if left > 0 else []), *found.notes]
     words = "".join(f"<br>{escape(note)}." for note in notes)

@@ -11,7 +11,7 @@ from whatwhere.errors import ModelError, UsageError
 from whatwhere.runtime.backends import check_graph, open_backend
 from whatwhere.runtime.onnxfile import OnnxHeader, read_header
 from whatwhere.runtime.predictor import Predictor
-from whatwhere.specs import SPEC_KEY, ModelSpec
+from whatwhere.specs import SEEN_KEY, SPEC_KEY, ModelSpec
 
 if TYPE_CHECKING:
     from whatwhere.runtime.cascade import Pair
@@ -109,7 +109,10 @@ def load_file(
         spec = ModelSpec.from_metadata(header.metadata, place)
         engine = open_backend(backend, model, threads=threads)
         check_graph(engine, spec, place)
-        return Predictor(spec, engine)
+        made = Predictor(spec, engine)
+        made.file = model if isinstance(model, Path) else None
+        made.seen = header.metadata.get(SEEN_KEY, "")
+        return made
     from whatwhere.runtime.foreign import ForeignBackend, announce
 
     foreign = _recognise(header, model, place, names)

@@ -220,6 +220,10 @@ class TrainConfig:
     cache_folder: str = setting(
         "", "where they are kept in a file, for later runs too; '' for in memory"
     )
+    fingerprints: bool = setting(
+        True,
+        "keep what tells whether a picture was trained on, in the run's folder and the model file",
+    )
     previews: int = setting(
         5, "answers to validation pictures are drawn at each so many validations; 0 never", least=0
     )

@@ -17,6 +17,7 @@ from whatwhere.evaluation import evaluate
 from whatwhere.images import write_atomic
 from whatwhere.outputs.report import write_report
 from whatwhere.runtime import load_file
+from whatwhere.runtime.onnxwrite import with_metadata
 from whatwhere.specs import DataSummary, ModelSpec, PostprocessSpec, PreprocessSpec
 from whatwhere.train.checkpoint import load_tensors
 from whatwhere.train.config import TrainConfig
@@ -26,6 +27,7 @@ from whatwhere.train.loop import METRICS, WEIGHTS
 from whatwhere.train.models import Network
 from whatwhere.train.network import architecture, family_of
 from whatwhere.train.prepare import CONFIG, parity_pictures
+from whatwhere.train.seen import seen_entry
 from whatwhere.train.state import State
 from whatwhere.train.watch import Listener
 
@@ -44,6 +46,7 @@ class Run:
         epochs: epochs done; `best_epoch` gave the model.
         seconds: wall-clock time of the whole.
         parity: largest differences between torch and the model file.
+        notes: sentences about what an export kept or left out.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Run:
     best_epoch: int
     seconds: float
     parity: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for `train --json`."""
@@ -64,6 +68,7 @@ class Run:
             "best_epoch": self.best_epoch,
             "seconds": round(self.seconds, 1),
             "parity": dict(self.parity),
+            "notes": list(self.notes),
         }
 
 
@@ -109,7 +114,7 @@ def finish(
     today = datetime.now(UTC).date().isoformat()
     final = spec.model_copy(update={"metrics": metrics, "date": today})
     target = path or folder / MODEL
-    write_atomic(target, with_spec(file, final))
+    write_atomic(target, with_metadata(with_spec(file, final), seen_entry(folder), str(target)))
     if report:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         write_report(

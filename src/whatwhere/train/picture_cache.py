@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
+import numpy as np
+from numpy.typing import NDArray
 
+from whatwhere.data.sketches import BYTES, sketch
 from whatwhere.errors import ImageError, WhatwhereError
 from whatwhere.images import read_image
+from whatwhere.images.appearance import tiny
 from whatwhere.images.files import atomic_path
 from whatwhere.train.picture_file import (
     DamagedFileError,
@@ -22,6 +27,7 @@ from whatwhere.train.picture_file import (
     key_of,
 )
 from whatwhere.transforms import resize
+from whatwhere.types import Image
 
 Progress = Callable[[int, int], None]
 
@@ -64,6 +70,8 @@ class Pictures:
     Attributes:
         unreadable: why each picture is left out that cannot be read.
         notes: what the user should know about the cache.
+        sketches: uint8 (N, 40), of every picture that `load_all` read or found in the cache file
+            (see `data.sketches`); zeros for others.
     """
 
     def __init__(
@@ -74,6 +82,7 @@ class Pictures:
         self._file: PictureFile | None = None
         self.unreadable: dict[int, str] = {}
         self.notes: list[str] = []
+        self.sketches: NDArray[np.uint8] = np.zeros((len(paths), BYTES), np.uint8)
 
     def __len__(self) -> int:
         """Number of pictures that are kept."""
@@ -128,6 +137,21 @@ class Pictures:
     def _use(self, path: Path, key: bytes, workers: int) -> None:
         self._file = PictureFile(path, len(self._paths), key, workers)
         self.unreadable = self._file.unreadable
+        if not self.sketches.any():
+            # The pictures were read in an earlier run.
+            with ThreadPoolExecutor(workers) as pool:
+                found = pool.map(self._kept_tiny, range(len(self._paths)))
+                self._sketch(enumerate(found))
+
+    def _kept_tiny(self, i: int) -> Image | None:
+        picture = None if self._file is None else self._file[i]
+        return None if picture is None else tiny(picture[0])
+
+    def _sketch(self, pictures: Iterable[tuple[int, Image | None]]) -> None:
+        """Set the sketches of thumbnails, many at once, which is quicker."""
+        there = ((i, image) for i, image in pictures if image is not None)
+        while some := list(islice(there, 256)):
+            self.sketches[[i for i, _ in some]] = sketch(np.stack([image for _, image in some]))
 
     def _fitting(self, reading: Iterator[tuple[int, Picture]]) -> Iterator[tuple[int, Picture]]:
         """The pictures for which there is room."""
@@ -140,7 +164,8 @@ class Pictures:
     def _read_all(self, workers: int, progress: Progress | None) -> Iterator[tuple[int, Picture]]:
         """All readable pictures in order, read by threads a few ahead of their use."""
         count = len(self._paths)
-        ahead: deque[Future[Picture | str]] = deque()
+        ahead: deque[Future[tuple[Picture, Image] | str]] = deque()
+        small: list[tuple[int, Image | None]] = []
         with ThreadPoolExecutor(workers) as pool:
             for i in range(count + 4 * workers):
                 if i < count:
@@ -154,11 +179,17 @@ class Pictures:
                 if isinstance(made, str):
                     self.unreadable[done] = made
                 else:
-                    yield done, made
+                    small.append((done, made[1]))
+                    if len(small) == 256:
+                        self._sketch(small)
+                        small = []
+                    yield done, made[0]
+        self._sketch(small)
 
-    def _try(self, i: int) -> Picture | str:
+    def _try(self, i: int) -> tuple[Picture, Image] | str:
         try:
-            return self._read(i)
+            picture = self._read(i)
+            return picture, tiny(picture[0])
         except ImageError as error:
             return str(error)
 

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from whatwhere.data import Dataset, read
 from whatwhere.errors import TrainError, UsageError
 from whatwhere.images import write_atomic
 from whatwhere.runtime import read_spec
-from whatwhere.specs import DataSummary
+from whatwhere.specs import AnswerSpec, DataSummary, ModelSpec
 from whatwhere.train.allocator import kept_memory
 from whatwhere.train.checkpoint import load_tensors, unpack
 from whatwhere.train.config import TrainConfig
@@ -41,6 +42,7 @@ from whatwhere.train.prepare import (
 from whatwhere.train.processes import first_process, from_first, make_fabric
 from whatwhere.train.samples import Samples
 from whatwhere.train.sanity import sanity_notes
+from whatwhere.train.seen import keep_seen, seen_pictures
 from whatwhere.train.start import load_start, settle_start
 from whatwhere.train.state import State
 from whatwhere.train.teacher import (
@@ -159,6 +161,8 @@ def train_model(
         if fabric.is_global_zero and about["held_out"]:
             # So that `evaluate` can score the pictures that training has not seen.
             write_atomic(target / HELD_OUT, "\n".join(validation_data.relative_paths()) + "\n")
+        if fabric.is_global_zero and config.fingerprints:
+            keep_seen(target, seen_pictures(samples, summary.digest), config.start)
         try:
             state = fit(
                 net,
@@ -247,6 +251,9 @@ def export_run(
 ) -> Run:
     """Write the model file of a run again, for example with weights in half the size.
 
+    Calibration and thresholds of the `model.onnx` in the folder are kept, unless they were fitted
+    on other scores: those of other weights, or of another way to choose boxes. `Run.notes` says.
+
     Args:
         folder: of the run.
         path: of the model file; `model.onnx` in the folder if None.
@@ -285,8 +292,11 @@ def export_run(
     state = State.from_dict(about["state"])
     if end_to_end is not None:
         net.choose(end_to_end)
+    notes: tuple[str, ...] = ()
     if (target / MODEL).is_file():
         spec = read_spec(target / MODEL)
+        same = which == "best" and spec.postprocess.end_to_end == net.end_to_end
+        spec, notes = _answers_kept(spec, same, target / MODEL)
     else:
         spec = make_spec(config, whole, net, summary, target.name)
     # The file at hand may have been exported in the other way.
@@ -295,7 +305,7 @@ def export_run(
         update={"postprocess": postprocess} | ({} if name is None else {"name": name})
     )
     out = Path(path) if path is not None else target / MODEL
-    return finish(
+    made = finish(
         net,
         spec,
         state,
@@ -307,6 +317,21 @@ def export_run(
         report=False,
         part=part,
         tensors=unpack("average", kept) if which == "last" else None,
+    )
+    return replace(made, notes=notes)
+
+
+def _answers_kept(spec: ModelSpec, same: bool, file: Path) -> tuple[ModelSpec, tuple[str, ...]]:
+    """The spec with its calibration and thresholds if they are of the `same` scores, and a note."""
+    plain = AnswerSpec()
+    if spec.answers == plain and spec.label_answers == plain and spec.calibration is None:
+        return spec, ()
+    if same:
+        return spec, (f"calibration and thresholds are those of {file}",)
+    bare = spec.with_answers(plain).with_answers(plain, main=False)
+    return bare.model_copy(update={"calibration": None}), (
+        f"calibration and thresholds of {file} were fitted on other scores and are left out: run"
+        "  whatwhere calibrate  on the new file",
     )
 
 
