@@ -328,7 +328,8 @@ def test_unknown_ids_inverted_boxes_and_odd_scores_are_said(tmp_path: Path) -> N
         ({"score": None}, r"record 2 has the score None"),
         ({"bbox": [1, 2, 3]}, r"record 2 has the bbox"),
         ({"bbox": [1, 2, 3, float("inf")]}, r"record 2 has the bbox"),
-        ({"image_id": "a.jpg"}, r"record 2 has the image_id 'a.jpg'"),
+        ({"image_id": ["a.jpg"]}, r"record 2 has the image_id \['a.jpg'\]"),
+        ({"image_id": True}, r"record 2 has the image_id True"),
         ({"image_id": 1.5}, r"record 2 has the image_id 1.5"),
         ({"category_id": None}, r"record 2 has the category_id None"),
     ],
@@ -343,7 +344,7 @@ def test_damaged_records_are_named(tmp_path: Path, change: dict[str, Any], messa
 
 def test_damaged_files_and_sets_without_ids(tmp_path: Path, data: ww.Dataset) -> None:
     truth, answers = save(tmp_path, *coco_set(1))
-    with pytest.raises(UsageError, match=r"COCO's ids.*animals has no COCO annotation file"):
+    with pytest.raises(UsageError, match=r"no picture of .*results.json belongs to animals"):
         ww.evaluate_predictions(answers, data)
     with pytest.raises(UsageError, match="scored as detect"):
         ww.evaluate_predictions(answers, truth, task="multilabel")
@@ -354,5 +355,6 @@ def test_damaged_files_and_sets_without_ids(tmp_path: Path, data: ww.Dataset) ->
     with pytest.raises(DataError, match="record 1 is not an object"):
         ww.evaluate_predictions(answers, truth)
     answers.write_text("[]")
-    with pytest.raises(UsageError, match="no record"):
-        ww.evaluate_predictions(answers, truth)
+    empty = ww.evaluate_predictions(answers, truth)
+    assert empty["AP"] == 0
+    assert "the file says nothing about any picture" in empty.notes

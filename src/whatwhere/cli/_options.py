@@ -36,6 +36,15 @@ ScoredTask = Annotated[
         "--task", help="Score as this task, such as multilabel for boxes.", show_default=False
     ),
 ]
+PredictionsFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--predictions-format",
+        help="Form of the predictions, if not to be recognised: lines (of 'predict --json'), coco,"
+        " yolo, csv or voc.",
+        show_default=False,
+    ),
+]
 Groups = Annotated[
     str,
     typer.Option(

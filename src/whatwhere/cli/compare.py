@@ -18,6 +18,7 @@ from whatwhere.cli._options import (
     Groups,
     Images,
     Json,
+    PredictionsFormat,
     ScoredTask,
     Split,
 )
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from whatwhere.metrics.changes import Change
     from whatwhere.metrics.paired import Difference
 
-SAVED = (".json", ".jsonl", ".ndjson")
+SAVED = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt")
 """A file of such a name holds predictions."""
 
 _FEW = 5
@@ -43,9 +44,7 @@ _MOST_PARTS = 10
 
 @app.command()
 def compare(
-    first: Annotated[
-        str, typer.Argument(metavar="A", help="Model, run folder or file of predictions.")
-    ],
+    first: Annotated[str, typer.Argument(metavar="A", help="Model, run folder or predictions.")],
     second: Annotated[str, typer.Argument(metavar="B", help="The same; differences are B less A.")],
     source: Annotated[
         Path | None,
@@ -62,6 +61,7 @@ def compare(
             "--predictions", help="A and B are predictions, whatever their files are called."
         ),
     ] = False,
+    predictions_format: PredictionsFormat = None,
     split: Split = None,
     format: Format = None,
     images: Images = None,
@@ -100,7 +100,16 @@ def compare(
     gates = [parse_gate(text) for text in fail_if or []]
     saved = [predictions or _is_saved(name) for name in (first, second)]
     one, two = _results(
-        (first, second), saved, data or source, format, images, split, task, batch, backend
+        (first, second),
+        saved,
+        predictions_format,
+        data or source,
+        format,
+        images,
+        split,
+        task,
+        batch,
+        backend,
     )
     found = compare_results(
         one, two, names=_titles(first, second), samples=samples, seed=seed, groups=groups
@@ -129,7 +138,12 @@ def compare(
 
 
 def _is_saved(name: str) -> bool:
-    return Path(name).suffix.lower() in SAVED and Path(name).is_file()
+    path = Path(name)
+    if path.is_dir():
+        # A run keeps its settings; a folder of text files is what YOLO and VOC's devkit leave.
+        places = (path, path / "labels")
+        return not (path / "config.json").exists() and any(any(one.glob("*.txt")) for one in places)
+    return path.suffix.lower() in SAVED and path.is_file()
 
 
 def _titles(first: str, second: str) -> tuple[str, str]:
@@ -148,6 +162,7 @@ def _titles(first: str, second: str) -> tuple[str, str]:
 def _results(
     names: tuple[str, str],
     saved: list[bool],
+    form: str | None,
     place: Path | None,
     format: str | None,
     images: Path | None,
@@ -163,7 +178,7 @@ def _results(
         Path(name) for name, file in zip(names, saved, strict=True) if not file and _is_run(name)
     ]
     for name, file in zip(names, saved, strict=True):
-        if file and not Path(name).is_file():
+        if file and not Path(name).exists():
             raise UsageError(f"{name} does not exist: check the path of the predictions")
     if place is None:
         if not runs:
@@ -178,7 +193,7 @@ def _results(
     made = []
     for name, file in zip(names, saved, strict=True):
         if file:
-            made.append(evaluate_predictions(name, dataset, split=part, task=task))
+            made.append(evaluate_predictions(name, dataset, split=part, task=task, form=form))
             continue
         with progress_bar(len(dataset) if part is None else dataset.splits[part]) as progress:
             made.append(

@@ -18,7 +18,17 @@ from whatwhere.cli._labelled import (
     say,
     trained_on,
 )
-from whatwhere.cli._options import Backend, Batch, Format, Groups, Images, Json, ScoredTask, Split
+from whatwhere.cli._options import (
+    Backend,
+    Batch,
+    Format,
+    Groups,
+    Images,
+    Json,
+    PredictionsFormat,
+    ScoredTask,
+    Split,
+)
 from whatwhere.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,10 +72,12 @@ def evaluate(
     predictions: Annotated[
         Path | None,
         typer.Option(
-            help="Score this file, of 'predict --json' or in COCO's results form.",
+            help="Score saved predictions: lines of 'predict --json', COCO results, CSV, or a"
+            " file or folder of YOLO's or VOC's text.",
             show_default=False,
         ),
     ] = None,
+    predictions_format: PredictionsFormat = None,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +127,8 @@ def evaluate(
     """
     if data is not None and source is not None:
         raise UsageError(f"the data is named twice, {source} and --data {data}: name it once")
+    if predictions is None and predictions_format is not None:
+        raise UsageError("--predictions-format says what --predictions are: name them, too")
     if quick and (groups != "auto" or protocol):
         raise UsageError("--quick leaves out what --groups and --protocol are for: leave it out")
     place = data or source
@@ -131,7 +145,8 @@ def evaluate(
                 "saved predictions do not say what their model was trained on: leave"
                 " --without-leaks out, or give the model"
             )
-        result = _saved(predictions, place, format, images, split, task, quick)
+        form = predictions_format
+        result = _saved(predictions, form, place, format, images, split, task, quick)
         run = None
     else:
         result, run = _evaluate(
@@ -209,6 +224,7 @@ def _evaluate(
 
 def _saved(
     file: Path,
+    form: str | None,
     place: Path,
     format: str | None,
     images: Path | None,
@@ -220,12 +236,12 @@ def _saved(
     from whatwhere.evaluation import evaluate_predictions
     from whatwhere.evaluation.leaks import split_notes
 
-    if not file.is_file():
+    if not file.exists():
         raise UsageError(f"{file} does not exist: check the path of --predictions")
     dataset = read(place, format, images=images)
     # Saved predictions are of whatever was predicted; only an explicit split narrows them.
     part = None if split is None else choose_split(dataset, split)
-    result = evaluate_predictions(file, dataset, split=part, task=task)
+    result = evaluate_predictions(file, dataset, split=part, task=task, form=form)
     if quick:
         return result
     return replace(result, notes=(*result.notes, *split_notes(dataset, part)))

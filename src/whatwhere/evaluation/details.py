@@ -7,7 +7,7 @@ alone take a fraction of one, so `evaluate` in Python does not, and the command 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,7 +181,7 @@ def details(
     )
 
 
-def _viewed(result: Result) -> tuple[Prediction, ...]:
+def _viewed(result: Result) -> Sequence[Prediction]:
     """The predictions as they were scored."""
     return result.scored or result.predictions
 

@@ -15,11 +15,17 @@ class ByName:
         self._exact = {path: row for row, path in enumerate(paths)}
         self._parts = [Path(path).parts for path in paths]
         self._by_file: dict[str, list[int]] = {}
+        self._by_stem: dict[str, list[int]] | None = None
         for row, parts in enumerate(self._parts):
             self._by_file.setdefault(parts[-1] if parts else "", []).append(row)
 
-    def row(self, name: str, where: str) -> int | None:
+    def row(self, name: str, where: str, *, stem: bool = False) -> int | None:
         """The row of a picture, None if it is not there.
+
+        Args:
+            name: as much of the end of its path as was written.
+            where: for messages.
+            stem: whether the suffix (`.jpg`) may be missing.
 
         Raises:
             DataError: several pictures fit equally well.
@@ -30,9 +36,11 @@ class ByName:
         # Forward slashes and backslashes, whichever system wrote the file.
         parts = Path(name.replace("\\", "/")).parts
         rows = self._by_file.get(parts[-1], []) if parts else []
+        if not rows and parts and stem:
+            rows = self._stems().get(parts[-1], [])
         if len(rows) < 2:
             return rows[0] if rows else None
-        lengths = [_same_end(parts, self._parts[row]) for row in rows]
+        lengths = [_same_end(parts[:-1], self._parts[row][:-1]) for row in rows]
         best = max(lengths)
         fitting = [row for row, length in zip(rows, lengths, strict=True) if length == best]
         if len(fitting) > 1:
@@ -41,6 +49,13 @@ class ByName:
                 " that tell them apart"
             )
         return fitting[0]
+
+    def _stems(self) -> dict[str, list[int]]:
+        if self._by_stem is None:
+            self._by_stem = {}
+            for name, rows in self._by_file.items():
+                self._by_stem.setdefault(Path(name).stem, []).extend(rows)
+        return self._by_stem
 
 
 def _same_end(a: Sequence[str], b: Sequence[str]) -> int:

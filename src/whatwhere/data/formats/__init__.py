@@ -76,6 +76,21 @@ def formats() -> dict[str, Format]:
     return found
 
 
+_READ_JSON = (
+    *("cityscapes", "coco", "createml", "datumaro", "geo", "label_studio", "labelme", "parquet"),
+)
+"""Modules of the formats of which a single `.json` file can be: the others are not imported, which
+takes longer than many a file."""
+
+
+def _looked_at(path: Path) -> dict[str, Format]:
+    """The formats that a path may be of."""
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return formats()
+    found = [cast(Format, import_module(f"{__name__}.{name}")) for name in _READ_JSON]
+    return {one.NAME: one for one in found}
+
+
 def _format(name: str, offered: Sequence[str] | None = None) -> Format:
     """The format of that name; the message for another lists those that are offered."""
     try:
@@ -184,7 +199,8 @@ def _content(path: Path) -> str:
 
 
 def _recognise(path: Path, shown: Path) -> tuple[Format, str]:
-    seen = {name: phrase for name, one in formats().items() if (phrase := _seen(one, path))}
+    known = _looked_at(path)
+    seen = {name: phrase for name, one in known.items() if (phrase := _seen(one, path))}
     if not seen:
         raise DataError(
             f"{shown} is not a data set of a known format ({_content(path)}): known are"
@@ -197,7 +213,7 @@ def _recognise(path: Path, shown: Path) -> tuple[Format, str]:
             " or file inside it"
         )
     ((name, phrase),) = seen.items()
-    return formats()[name], phrase
+    return known[name], phrase
 
 
 def writable(task: Task | None = None) -> list[str]:

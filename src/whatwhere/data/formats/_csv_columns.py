@@ -14,12 +14,12 @@ from whatwhere.data.formats._outlines import outline
 from whatwhere.data.formats._values import number
 from whatwhere.images import IMAGE_SUFFIXES
 
-_PICTURE = (
+PICTURE = (
     *("imagepath", "image", "filename", "imagefilename", "imagename", "imagefile", "filepath"),
     *("path", "file", "img", "imgpath", "imgname", "picture", "imageid"),
 )
-_LABEL = ("label", "labels", "class", "classname", "labelname", "category", "categoryname", "name")
-_CORNERS = (
+LABEL = ("label", "labels", "class", "classname", "labelname", "category", "categoryname", "name")
+CORNERS = (
     ("xmin", "ymin", "xmax", "ymax"),
     ("x1", "y1", "x2", "y2"),
     ("xtl", "ytl", "xbr", "ybr"),
@@ -27,7 +27,7 @@ _CORNERS = (
     ("minx", "miny", "maxx", "maxy"),
     ("bboxx1", "bboxy1", "bboxx2", "bboxy2"),
 )
-_LENGTHS = (("bboxx", "bboxy", "bboxwidth", "bboxheight"), ("x", "y", "w", "h"))
+LENGTHS = (("bboxx", "bboxy", "bboxwidth", "bboxheight"), ("x", "y", "w", "h"))
 _SIZES = (("imagewidth", "imageheight"), ("imgwidth", "imgheight"), ("width", "height"))
 _OTHERS = {
     "score": ("score", "scores", "confidence", "conf"),
@@ -99,12 +99,12 @@ def _named(names: Sequence[str], delimiter: str) -> Columns | None:
     # Open Images has a format of its own.
     if {"imageid", "labelname"} <= known.keys():
         return None
-    picture = next((known[name] for name in _PICTURE if name in known), None)
-    label = next((known[name] for name in _LABEL if name in known), None)
+    picture = next((known[name] for name in PICTURE if name in known), None)
+    label = next((known[name] for name in LABEL if name in known), None)
     if picture is None or label is None or picture == label:
         return None
-    corners = next((one for one in _CORNERS if set(one) <= known.keys()), None)
-    spans = next((one for one in _LENGTHS if set(one) <= known.keys()), None)
+    corners = next((one for one in CORNERS if set(one) <= known.keys()), None)
+    spans = next((one for one in LENGTHS if set(one) <= known.keys()), None)
     chosen = corners or spans
     if chosen is None and known.keys().isdisjoint(_OTHERS["geometry"]):
         return None
@@ -137,7 +137,7 @@ def normal(name: str) -> str:
 
 def known_names() -> frozenset[str]:
     """Every name of a column that means something here."""
-    groups = [_PICTURE, _LABEL, *_CORNERS, *_LENGTHS, *_SIZES, *_OTHERS.values(), _SAME]
+    groups = [PICTURE, LABEL, *CORNERS, *LENGTHS, *_SIZES, *_OTHERS.values(), _SAME]
     return frozenset(name for group in groups for name in group)
 
 
