@@ -33,6 +33,7 @@ Not part of the spec: it may be left out or taken away, and is not needed to pre
 """
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0)]
 
 
 def _read_map(value: Any) -> ScoreMap:
@@ -151,6 +152,32 @@ class AnswerSpec(_Part):
         return self.abstain is not None or bool(self.thresholds)
 
 
+class GraphSpec(_Part):
+    """How a graph of others is fed and read, see `runtime.foreign`; a graph of ours needs none.
+
+    family: how its answers are read, a key of `runtime.foreign.READERS`.
+    outputs: names of its outputs, in the order in which the family takes them.
+    layout: of its input: "nchw", "nhwc", or "chw" for one picture without a batch.
+    bgr: its colours are in the order blue, green, red.
+    scale, mean, std: pixels 0..255 become (pixel * scale - mean) / std, mean and std one for each
+        colour in the input's order.
+    sizes: its second input that takes (width, height) of each picture, int64 (N, 2); "" for none.
+    mask: its second input that takes 1 for each pixel, (N, H, W); "" for none.
+    columns: place of each class of `names` among the graph's own; empty if they are the same.
+    """
+
+    family: str
+    outputs: tuple[str, ...] = Field(min_length=1)
+    layout: Literal["nchw", "nhwc", "chw"] = "nchw"
+    bgr: bool = False
+    scale: float = Field(default=1 / 255, gt=0)
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[_Positive, _Positive, _Positive] = (1.0, 1.0, 1.0)
+    sizes: str = ""
+    mask: str = ""
+    columns: tuple[int, ...] = ()
+
+
 class DataSummary(_Part):
     """Which data a model was trained on: a digest to recognise it, and its size."""
 
@@ -185,6 +212,7 @@ class ModelSpec(_Part):
             empty if there is none.
         label_task: whether that second head is "classify" (softmax) or "multilabel" (sigmoid).
         preprocess, postprocess: how to feed it and how to read it.
+        graph: of a graph of others, what it takes and answers; None for one of ours.
         thresholds, temperature, maps, abstain, conformal: of the main head, see `AnswerSpec`.
         label_answers: the same of the second head.
         calibration: what these were fitted on.
@@ -205,6 +233,7 @@ class ModelSpec(_Part):
     label_task: Literal["classify", "multilabel"] = "classify"
     preprocess: PreprocessSpec
     postprocess: PostprocessSpec = PostprocessSpec()
+    graph: GraphSpec | None = None
     thresholds: dict[str, Fraction] = {}
     temperature: float = Field(default=1.0, gt=0)
     maps: dict[str, StoredMap] = {}
@@ -228,6 +257,8 @@ class ModelSpec(_Part):
         self.label_answers.check(self.label_task, Labels(self.label_names))
         if self.preprocess.tile and self.task != "detect":
             raise ValueError(f"tiles are for models of task detect, not {self.task}")
+        if self.graph is not None and len(self.graph.columns) not in (0, len(self.names)):
+            raise ValueError("graph.columns needs one place for each class")
         return self
 
     @property

@@ -52,11 +52,13 @@ class Backend(Protocol):
         """
         ...
 
-    def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    def __call__(
+        self, images: NDArray[Any], more: Mapping[str, NDArray[Any]] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         """Outputs by name, float32, for pictures uint8 (N, height, width, 3), RGB.
 
-        The pictures go to the graph's first input, in the type that they have; `foreign`
-        gives graphs of others what those want.
+        The pictures go to the graph's first input, in the type that they have, and `more` to its
+        others by name; `foreign` gives graphs of others what those want.
 
         Raises:
             ModelError: the engine fails.
@@ -105,9 +107,11 @@ class OnnxRuntimeBackend:
             return self
         return OnnxRuntimeBackend(self._model, threads=self.threads, lanes=lanes)
 
-    def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    def __call__(
+        self, images: NDArray[Any], more: Mapping[str, NDArray[Any]] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         try:
-            feed = {self.inputs[0].name: np.ascontiguousarray(images)}
+            feed = {self.inputs[0].name: np.ascontiguousarray(images), **(more or {})}
             values = self._session.run(self._names, feed)
         except Exception as error:  # the engine's exceptions have no common base
             raise _failed(self.name, images, error) from error
@@ -159,13 +163,15 @@ class OpenVinoBackend:
             return self
         return OpenVinoBackend(self._source, threads=self.threads, lanes=lanes)
 
-    def __call__(self, images: NDArray[Any]) -> dict[str, NDArray[np.float32]]:
+    def __call__(
+        self, images: NDArray[Any], more: Mapping[str, NDArray[Any]] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
         try:
             # A request holds its outputs: each thread has its own.
             request = getattr(self._local, "request", None)
             if request is None:
                 request = self._local.request = self._model.create_infer_request()
-            request.infer({0: np.ascontiguousarray(images)})
+            request.infer({0: np.ascontiguousarray(images), **(more or {})})
             return {
                 port.name: np.array(request.get_output_tensor(index).data, dtype=np.float32)
                 for index, port in enumerate(self.outputs)
