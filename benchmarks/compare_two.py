@@ -77,8 +77,10 @@ def trials(options: argparse.Namespace) -> list[dict[str, Any]]:
     rows = []
     cases: list[tuple[str, int, float, Callable[..., Any]]] = []
     for better in (0.0, options.better):
-        cases.append(("boxes", options.pictures, better, boxes))
-        cases.append(("labels", options.labelled, better, labels))
+        if options.pictures:
+            cases.append(("boxes", options.pictures, better, boxes))
+        if options.labelled:
+            cases.append(("labels", options.labelled, better, labels))
     for what, images, better, trial in cases:
         made = [trial(seed, images, better, options.samples) for seed in range(options.trials)]
         gain = float(np.mean([one[0].value for one in made]))
@@ -140,8 +142,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--trials", type=int, default=500)
     parser.add_argument("--samples", type=int, default=200, help="draws and trials of a test")
-    parser.add_argument("--pictures", type=int, default=60, help="of a trial with boxes")
-    parser.add_argument("--labelled", type=int, default=300, help="of a trial with labels")
+    parser.add_argument("--pictures", type=int, default=60, help="of a trial with boxes; 0: none")
+    parser.add_argument("--labelled", type=int, default=300, help="of a trial with labels; 0: none")
     parser.add_argument("--better", type=float, default=0.5, help="log-odds of the better one")
     parser.add_argument("--images", type=int, default=5000, help="for the time; 0: not measured")
     parser.add_argument("--quick", action="store_true", help="20 trials, 100 pictures")
