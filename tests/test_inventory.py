@@ -50,6 +50,7 @@ PUBLIC = {
 
 COMMANDS = {
     "advise",
+    "bench",
     "calibrate",
     "predict",
     "train",

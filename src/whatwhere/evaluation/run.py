@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from operator import is_
 from typing import Any
@@ -16,23 +15,20 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.data.sketches import Prints, Sketches
-from whatwhere.errors import DataError, ImageError, UsageError
+from whatwhere.errors import DataError, UsageError, WhatwhereError
 from whatwhere.evaluation.applied import applied_notes
 from whatwhere.evaluation.leaks import find_leaks, seen_by, split_notes
 from whatwhere.evaluation.matching import Head, Match, data_notes, match, some
 from whatwhere.evaluation.result import Result
-from whatwhere.images import read_image
 from whatwhere.images.appearance import LOOKS, look, tiny
 from whatwhere.metrics import METRICS, PRIMARY, score
-from whatwhere.runtime import Predictor, load
+from whatwhere.runtime import Failure, Predictor, load
 from whatwhere.runtime.cascade import Pair
 from whatwhere.specs import ModelSpec
-from whatwhere.types import Cut, Prediction, Task
+from whatwhere.types import Cut, Image, Prediction, Task
 
 Progress = Callable[[int, int], None]
 """Called with the pictures done and their total."""
-
-_READERS = min(8, os.cpu_count() or 1)
 
 
 def evaluate(
@@ -236,52 +232,24 @@ def _predictions(
     size: int,
     looks: NDArray[np.float32],
     prints: Prints | None,
-) -> Iterator[tuple[Prediction, ImageError | None]]:
+) -> Iterator[tuple[Prediction, WhatwhereError | None]]:
     """One prediction a picture, in order; an empty one and the error if it cannot be read.
-
-    Reading runs ahead in threads by two batches, so memory does not grow with the data.
 
     Args:
         looks: float32 (len(paths), 3), filled with what `images.appearance.look` measures.
         prints: of so many pictures, filled if it is not None.
     """
 
-    def prepare(row: int, path: str) -> Any:
-        try:
-            image = read_image(path)
-        except ImageError as error:
-            return error
+    def watch(row: int, image: Image) -> None:
         looks[row] = look(image)
         if prints is not None:
             prints.put(row, tiny(image))
-        return predictor.prepare(image)
 
-    pool = ThreadPoolExecutor(_READERS, thread_name_prefix="whatwhere-read")
-    ahead: deque[tuple[str, Future[Any]]] = deque()
-    waiting = enumerate(paths)
-    try:
-        while True:
-            for row, path in waiting:
-                ahead.append((path, pool.submit(prepare, row, path)))
-                if len(ahead) >= 2 * size + _READERS:
-                    break
-            if not ahead:
-                return
-            group = [ahead.popleft() for _ in range(min(size, len(ahead)))]
-            ready = [(path, future.result()) for path, future in group]
-            good = [(path, item) for path, item in ready if not isinstance(item, ImageError)]
-            answers = iter(
-                predictor.infer(
-                    [item for _, item in good], names=[path for path, _ in good], evaluation=True
-                )
-                if good
-                else []
-            )
-            for path, item in ready:
-                if isinstance(item, ImageError):
-                    nothing = np.zeros((0, 4), dtype=np.float32)
-                    yield Prediction(width=0, height=0, image=path, boxes=nothing), item
-                else:
-                    yield next(answers), None
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    stream = predictor.stream(paths, batch=size, evaluation=True, watch=watch)
+    with closing(stream):
+        for path, item in zip(paths, stream, strict=True):
+            if isinstance(item, Failure):
+                nothing = np.zeros((0, 4), dtype=np.float32)
+                yield Prediction(width=0, height=0, image=path, boxes=nothing), item.error
+            else:
+                yield item, None
