@@ -15,7 +15,6 @@ from whatwhere.specs import SEEN_KEY, SPEC_KEY, ModelSpec
 
 if TYPE_CHECKING:
     from whatwhere.runtime.cascade import Pair
-    from whatwhere.runtime.foreign import Foreign
 
 RUN_MODEL = "model.onnx"
 
@@ -103,52 +102,57 @@ def load_file(
     """
     place = where or ("the model" if isinstance(model, bytes) else str(model))
     header = read_header(model, place)
-    if SPEC_KEY in header.metadata:
+    spec = _own_spec(header, model, place)
+    if spec is not None:
         if names is not None:
             raise _has_names(place)
-        spec = ModelSpec.from_metadata(header.metadata, place)
         engine = open_backend(backend, model, threads=threads)
-        check_graph(engine, spec, place)
-        made = Predictor(spec, engine)
+        if spec.graph is None:
+            check_graph(engine, spec, place)
+            made = Predictor(spec, engine)
+        else:
+            from whatwhere.runtime.foreign import ForeignBackend
+
+            made = Predictor(spec, ForeignBackend(engine, spec, place))
         made.file = model if isinstance(model, Path) else None
         made.seen = header.metadata.get(SEEN_KEY, "")
         return made
-    from whatwhere.runtime.foreign import ForeignBackend, announce
+    from whatwhere.runtime.foreign import ForeignBackend, announce, recognise
 
-    foreign = _recognise(header, model, place, names)
-    wrapped = ForeignBackend(open_backend(backend, model, threads=threads), foreign, place)
+    engine = open_backend(backend, model, threads=threads)
+    foreign = recognise(header, model, place, names, engine)
     announce(foreign, place)
-    return Predictor(foreign.spec, wrapped)
+    return Predictor(foreign.spec, ForeignBackend(engine, foreign.spec, place))
 
 
 def read_spec(model: Path | bytes, where: str | None = None) -> ModelSpec:
     """The spec in a model file, without loading the model.
 
-    For a file of others it is the one that `load` would make.
+    For a file of others it is the one that `load` would make; where several families answer in its
+    shape, the file is loaded to try them.
 
     Raises:
         ModelError: the file is missing, damaged or of no known form.
     """
     place = where or ("the model" if isinstance(model, bytes) else str(model))
     header = read_header(model, place)
+    spec = _own_spec(header, model, place)
+    if spec is not None:
+        return spec
+    from whatwhere.runtime.foreign import recognise
+
+    return recognise(header, model, place).spec
+
+
+def _own_spec(header: OnnxHeader, model: Path | bytes, place: str) -> ModelSpec | None:
+    """The spec in a file or beside it; None if it is of others and was never imported."""
     if SPEC_KEY in header.metadata:
         return ModelSpec.from_metadata(header.metadata, place)
-    return _recognise(header, model, place, None).spec
+    if isinstance(model, bytes):
+        return None
+    from whatwhere.runtime.foreign import read_beside
 
-
-def _recognise(
-    header: OnnxHeader, model: Path | bytes, place: str, names: Sequence[str] | None
-) -> Foreign:
-    """What a file without our metadata is; its names may lie beside it."""
-    from whatwhere.runtime.foreign import NAMES_SUFFIX, read_names, recognise
-
-    name = "model"
-    if isinstance(model, Path):
-        name = model.stem
-        beside = model.with_suffix(NAMES_SUFFIX)
-        if names is None and beside.is_file():
-            names = read_names(beside)
-    return recognise(header, place, names, name)
+    return read_beside(model)
 
 
 def _has_names(place: str) -> UsageError:

@@ -18,9 +18,9 @@ from whatwhere.errors import ModelError
 Buffer: TypeAlias = memoryview
 
 # Field numbers of onnx.proto3.
-_MODEL_GRAPH, _MODEL_METADATA = 7, 14
+_MODEL_PRODUCER, _MODEL_GRAPH, _MODEL_METADATA = 2, 7, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_INPUT, _GRAPH_OUTPUT = 1, 5, 11, 12
-_NODE_ATTRIBUTE = 5
+_NODE_NAME, _NODE_KIND, _NODE_ATTRIBUTE = 3, 4, 5
 _ATTRIBUTE_TENSOR, _ATTRIBUTE_GRAPH, _ATTRIBUTE_TENSORS, _ATTRIBUTE_GRAPHS = 5, 6, 10, 11
 _TENSOR_NAME, _TENSOR_EXTERNAL = 8, 13
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
@@ -73,6 +73,45 @@ class OnnxHeader:
     outputs: tuple[Port, ...] = ()
 
 
+class GraphNames(NamedTuple):
+    """What a graph calls its parts: its exporter, its weights, its nodes, their kinds in order."""
+
+    producer: str
+    weights: tuple[str, ...]
+    nodes: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+
+def read_graph_names(model: Path | bytes, where: str) -> GraphNames:
+    """The names inside a file that `read_header` found whole.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    producer = ""
+    found: dict[str, list[str]] = {"weights": [], "nodes": [], "kinds": []}
+    try:
+        data = memoryview(model) if isinstance(model, bytes) else _mapped(model)
+        for number, value in fields(data):
+            if isinstance(value, int):
+                continue
+            if number == _MODEL_PRODUCER:
+                producer = bytes(value).decode()
+            elif number == _MODEL_GRAPH:
+                for tensor in _inner(value, _GRAPH_INITIALIZER):
+                    found["weights"] += _texts(tensor, _TENSOR_NAME)
+                for node in _inner(value, _GRAPH_NODE):
+                    found["nodes"] += _texts(node, _NODE_NAME)
+                    found["kinds"] += _texts(node, _NODE_KIND)
+    except (OSError, ValueError, IndexError) as error:
+        raise ModelError(f"{where} cannot be read ({error}): copy or export it again") from error
+    return GraphNames(producer, *(tuple(found[key]) for key in ("weights", "nodes", "kinds")))
+
+
+def _texts(message: Buffer, number: int) -> list[str]:
+    return [bytes(text).decode() for text in _inner(message, number)]
+
+
 def read_header(model: Path | bytes, where: str, *, weights: bool = True) -> OnnxHeader:
     """Metadata and weight files of an ONNX model.
 
@@ -98,10 +137,13 @@ def read_header(model: Path | bytes, where: str, *, weights: bool = True) -> Onn
         raise ModelError(f"{where} is not a file: check the path of the model")
     if model.stat().st_size == 0:
         raise ModelError(f"{where} is empty: copy or export the model again")
+    return _parse(_mapped(model), model.parent, where, weights)
+
+
+def _mapped(model: Path) -> Buffer:
+    """The file, of which only the pages between the weights are read; freed with the last view."""
     with model.open("rb") as file:
-        # Mapped, so that only the pages between the weights are read; freed with the last view.
-        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    return _parse(memoryview(mapped), model.parent, where, weights)
+        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _parse(data: Buffer, folder: Path | None, where: str, weights: bool) -> OnnxHeader:
