@@ -39,6 +39,7 @@ PUBLIC = {
     "evaluate",
     "evaluate_predictions",
     "explain",
+    "import_model",
     "load",
     "merge",
     "read",

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from whatwhere.outputs.report import write_report
     from whatwhere.runtime import Predictor, load
     from whatwhere.runtime.explain import explain
+    from whatwhere.runtime.foreign.importing import import_model
     from whatwhere.specs import ModelSpec
     from whatwhere.train import train
     from whatwhere.types import Label, Labels, Prediction
@@ -69,6 +70,7 @@ _HOME = {
     "evaluate": "evaluation",
     "evaluate_predictions": "evaluation",
     "explain": "runtime.explain",
+    "import_model": "runtime.foreign.importing",
     "load": "runtime",
     "merge": "data",
     "read": "data",
@@ -115,6 +117,7 @@ __all__ = [
     "evaluate",
     "evaluate_predictions",
     "explain",
+    "import_model",
     "load",
     "merge",
     "read",

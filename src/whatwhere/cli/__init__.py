@@ -117,6 +117,7 @@ def _register() -> None:
         "bench",
         "data",
         "models",
+        "models_import",
     ):
         import_module(f"whatwhere.cli.{command}")
 
