@@ -172,10 +172,10 @@ def of_scores(
     return found
 
 
-def mapie_sets(fit: Scores, truth: NDArray[np.int64], rest: Scores, alpha: float) -> Any:
+def mapie_sets(kind: str, fit: Scores, truth: NDArray[np.int64], rest: Scores, alpha: float) -> Any:
     from mapie.classification import SplitConformalClassifier
 
-    own = SplitConformalClassifier(Said(fit.shape[1]), 1 - alpha, "lac", prefit=True)
+    own = SplitConformalClassifier(Said(fit.shape[1]), 1 - alpha, kind, prefit=True)
     return own.conformalize(fit, truth).predict_set(rest)[1][:, :, 0]
 
 
@@ -198,11 +198,12 @@ def sets(
             coverage.setdefault(who, []).append(check.coverage or 0.0)
             size.setdefault(who, []).append(check.mean_size or 0.0)
             kept.setdefault(who, []).append(bool(check.holds))
-        if mapie:
-            inside = mapie_sets(rows[fit], truth[fit], rows[rest], alpha)
+        for kind in ("lac", "aps") if mapie else ():
+            inside = mapie_sets(kind, rows[fit], truth[fit], rows[rest], alpha)
             hit = inside[np.arange(len(rest)), truth[rest]].mean()
-            coverage.setdefault("MAPIE, LAC", []).append(float(hit))
-            size.setdefault("MAPIE, LAC", []).append(float(inside.sum(axis=1).mean()))
+            who = f"MAPIE, {kind.upper()}"
+            coverage.setdefault(who, []).append(float(hit))
+            size.setdefault(who, []).append(float(inside.sum(axis=1).mean()))
     made = []
     for who in coverage:
         made.append(row(f"coverage of {1 - alpha:.0%} sets", who, float(np.mean(coverage[who]))))

@@ -7,9 +7,10 @@ tenth of the labels. Labels of genuine data are wrong here and there before anyt
 such errors take places in the list as well.
 
 The peer is cleanlab, given the same labels and predictions. Of pictures its order is that of
-`get_label_quality_scores`. Of boxes it scores pictures; its three scores of single boxes
-(overlooked, badly placed, wrong class) are put into one list, either as they are or by turns,
-whichever finds more.
+`get_label_quality_scores`. Of boxes it scores pictures; its three lists of single boxes
+(overlooked, badly placed, wrong class) are taken by turns, or together by their scores. It looks
+only at boxes that the model is sure of, by default from 0.95, which few detectors reach; 0.5 is
+tried, too.
 
     python benchmarks/label_errors.py MODEL DATA --split test --cache FOLDER
 """
@@ -167,14 +168,21 @@ def cleanlab_pictures(data: ww.Dataset, scores: NDArray[np.float64], method: str
     return [Found(int(one), int(image[one])) for one in np.argsort(quality, kind="stable")]
 
 
-def cleanlab_boxes(data: ww.Dataset, result: ww.Result) -> dict[str, list[Found]]:
-    """Both lists."""
+def cleanlab_boxes(
+    data: ww.Dataset, result: ww.Result, sure: float
+) -> list[list[tuple[float, Found]]]:
+    """Its three lists of single boxes, the worst first: badly placed, wrong class, overlooked.
+
+    Args:
+        sure: score from which it takes a box for one that the model is sure of.
+    """
     from cleanlab.object_detection import rank
 
     image = data.labels["image"].to_numpy().astype(np.int64)
     boxes = data.labels.select(BOX).to_numpy().astype(np.float64)
     classes = data.labels["class_id"].to_numpy().astype(np.int64)
     found = found_boxes(result.predictions, data.names)
+    found = found.only(found.class_id < len(data.names))
     said = np.concatenate([found.xywh[:, :2], found.xywh[:, :2] + found.xywh[:, 2:]], axis=1)
     labels, predictions, at, answers = [], [], [], []
     for one in range(len(data)):
@@ -191,24 +199,27 @@ def cleanlab_boxes(data: ww.Dataset, result: ww.Result) -> dict[str, list[Found]
         for name in range(len(data.names)):
             by_class[name] = table[found.class_id[answer] == name]
         predictions.append(by_class)
-    alone = {"labels": labels, "predictions": predictions}
+    alone = {"labels": labels, "predictions": predictions, "high_probability_threshold": sure}
+    badly = rank.compute_badloc_box_scores(labels=labels, predictions=predictions)
     lists = []
-    for scores in (rank.compute_badloc_box_scores(**alone), rank.compute_swap_box_scores(**alone)):
-        flat = [(s, Found(int(r), int(image[r]))) for a, b in zip(scores, at, strict=True)
-                for s, r in zip(a, b, strict=True)]  # fmt: skip
-        lists.append(flat)
+    for scores in (badly, rank.compute_swap_box_scores(**alone)):
+        lists.append(
+            [
+                (score, Found(int(row), int(image[row])))
+                for mine, rows in zip(scores, at, strict=True)
+                for score, row in zip(mine, rows, strict=True)
+            ]
+        )
     missed = rank.compute_overlooked_box_scores(**alone)
     lists.append(
         [
-            (s, Found(None, int(found.image[r]), tuple(said[r])))
-            for a, b in zip(missed, answers, strict=True)
-            for s, r in zip(a, b, strict=True)
+            (score, Found(None, int(found.image[row]), tuple(said[row])))
+            for mine, rows in zip(missed, answers, strict=True)
+            for score, row in zip(mine, rows, strict=True)
         ]
     )
-    ordered = [sorted(((s, f) for s, f in one if np.isfinite(s)), key=first) for one in lists]
-    together = [f for _, f in sorted(chain.from_iterable(ordered), key=first)]
-    turns = [pair[1] for pair in chain.from_iterable(zip_longest(*ordered)) if pair is not None]
-    return {"as they are": once(together), "by turns": once(turns)}
+    # Scores say how good a label is; NaN where they say nothing.
+    return [sorted(((s, f) for s, f in one if np.isfinite(s)), key=first) for one in lists]
 
 
 def first(pair: tuple[float, Found]) -> float:
@@ -272,8 +283,15 @@ def trial(
     count = dirty.labels.height
     add("whatwhere", ours(dirty, result), bad, count)
     if peer:
-        for how, listed in cleanlab_boxes(dirty, result).items():
-            add(f"cleanlab, boxes {how}", listed, bad, count)
+        for sure in (0.95, 0.5):
+            lists = cleanlab_boxes(dirty, result, sure)
+            turns = [one for one in chain.from_iterable(zip_longest(*lists)) if one is not None]
+            for how, order in (
+                ("by turns", turns),
+                ("by score", sorted(chain.from_iterable(lists), key=first)),
+            ):
+                who = f"cleanlab, sure from {sure}, {how}"
+                add(who, once(place for _, place in order), bad, count)
     return found
 
 
