@@ -82,23 +82,6 @@ def assigned(raw: RawBoxes, wanted: BoxTargets, **settings: int) -> tuple[Tensor
     )
 
 
-def test_other_scores_may_decide_which_points_are_taught() -> None:
-    """The taught point is the one that these scores, not the network's own, put first."""
-    raw, wanted = raw_of(1), targets([(4, 4, 28, 28, 1)])
-    loss = DetectionLoss(candidates=1, alpha=1.0, beta=0.0, box_gain=0.0, side_gain=0.0)
-    inside = ((raw["points"] > 4) & (raw["points"] < 28)).all(1).nonzero().flatten().tolist()
-    assert len(inside) > 3
-    for chosen in inside:
-        judged = torch.full_like(raw["logits"], -5.0)
-        judged[0, chosen, 1] = 2.0
-        logits = raw["logits"].clone().requires_grad_()
-        loss({**raw, "logits": logits}, wanted, judged=judged)[0].backward()
-        assert logits.grad is not None
-        # Scores of all other points are pulled to 0 alone.
-        taught = (logits.grad - raw["logits"].sigmoid()).abs() > 1e-6
-        assert taught.nonzero().tolist() == [[0, chosen, 1]]
-
-
 coordinate = st.floats(0, 50, width=32)
 box = st.builds(
     lambda x, y, w, h: (x, y, x + w, y + h),

@@ -73,7 +73,6 @@ class DetectionLoss:
         raw: RawBoxes,
         targets: BoxTargets,
         boxes: Tensor | None = None,
-        judged: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss, a scalar, and its parts for the log.
 
@@ -81,14 +80,12 @@ class DetectionLoss:
             raw: what the head says.
             targets: what it should say.
             boxes: (N, A, 4), the same decoded, if they are at hand.
-            judged: logits (N, A, C) by which points are assigned; None for those of `raw`.
         """
         logits, points, strides = raw["logits"], raw["points"], raw["strides"]
         with torch.no_grad():
             if boxes is None:
                 boxes = decode_sides(raw["sides"], points, strides)
-            judges = logits if judged is None else judged
-            object_of, quality = self.assign(judges.sigmoid(), boxes, points, targets, strides)
+            object_of, quality = self.assign(logits.sigmoid(), boxes, points, targets, strides)
             positive = quality > 0
             picture, point = positive.nonzero(as_tuple=True)
             owner = object_of[picture, point]

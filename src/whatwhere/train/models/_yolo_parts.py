@@ -107,16 +107,25 @@ class Tower(nn.Module):
         return x
 
 
+# A score so far behind the best near by is as good as any that is farther.
+_FAR = -6.0
+
+
 class Choice(nn.Module):
     """How the scores change so that one anchor point alone speaks for each object.
 
     It sees the features and the best class score of each point, since it has to compare
-    neighbours. It begins with a score that is as much smaller as a better one is near by.
+    neighbours, and how far each class score is from the best near by, on the next levels, too. It
+    begins with a score that is as much smaller as a better one is near by. Three convolutions see
+    an object of six steps as a whole: trained on the same features for 300 steps on BCCD, where
+    suppression gives 0.598 AP, two of them gave 0.567 and three 0.586; without the distances of
+    each class two gave 0.563.
     """
 
     def __init__(self, width: int, classes: int, levels: int, *, separable: bool = False) -> None:
         super().__init__()
-        self.tower = Tower(width, levels, inputs=width + 1, separable=separable)
+        inputs = width + 1 + classes
+        self.tower = Tower(width, levels, 3, inputs=inputs, separable=separable)
         self.change = nn.Conv2d(width, classes, 1)
         assert self.change.bias is not None
         nn.init.zeros_(self.change.weight)
@@ -128,9 +137,11 @@ class Choice(nn.Module):
         logits = [score.detach().float() for score in logits]
         changed = []
         for level, (x, score, best) in enumerate(zip(levels, logits, _best(logits), strict=True)):
-            seen = torch.cat([x.detach(), score.amax(1, keepdim=True).to(x.dtype)], 1)
+            behind = score - best
+            about = [score.amax(1, keepdim=True), behind.clamp(min=_FAR)]
+            seen = torch.cat([x.detach(), *(part.to(x.dtype) for part in about)], 1)
             change = self.change(self.tower(seen, level)).float()
-            changed.append(score + change + self.rivalry[level] * (score - best))
+            changed.append(score + change + self.rivalry[level] * behind)
         return changed
 
 
