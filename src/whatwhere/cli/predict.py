@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,22 +15,26 @@ from whatwhere.cli import app
 from whatwhere.errors import UsageError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
+    from whatwhere.cli._progress import Pace
     from whatwhere.outputs.folder import AnswerFolder
-    from whatwhere.outputs.results import ResultWriter
+    from whatwhere.outputs.resume import Done
     from whatwhere.runtime import Failure, Predictor
     from whatwhere.runtime.cascade import Pair
+    from whatwhere.runtime.fetch import UrlLimits
+    from whatwhere.runtime.items import Item
     from whatwhere.types import Image, Prediction
-
-    Show = Callable[[Prediction | Failure], bool]
 
 
 @app.command()
 def predict(
     sources: Annotated[
-        list[str], typer.Argument(help="Pictures, folders, or patterns such as '*.jpg'.")
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Pictures, folders, patterns such as '*.jpg', videos, ZIP and tar files, lists of"
+            " these (@FILE), camera:0, rtsp://..., or - for stdin.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str, typer.Option(help="Shipped model, model file or run folder.")
     ] = "default",
@@ -58,6 +61,27 @@ def predict(
         Path | None,
         typer.Option(help="COCO annotation file whose ids --format coco uses.", show_default=False),
     ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on after the results that --out FILE holds already."),
+    ] = False,
+    list_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--list", metavar="FILE", help="The same as the source @FILE.", show_default=False
+        ),
+    ] = None,
+    every: Annotated[int, typer.Option(min=1, help="Of videos and cameras, every n-th frame.")] = 1,
+    urls: Annotated[
+        bool,
+        typer.Option("--urls", help="Allow http and https addresses; only public ones are asked."),
+    ] = False,
+    url_megabytes: Annotated[
+        float, typer.Option(min=0, help="Largest picture from an address.")
+    ] = 50,
+    url_seconds: Annotated[
+        float, typer.Option(min=0, help="Longest time for a picture from an address.")
+    ] = 30,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures at once.", show_default=False)
     ] = None,
@@ -74,18 +98,28 @@ def predict(
 
     Exit status 1 if a picture could not be read; the others go on.
     """
+    from whatwhere.cli._progress import Pace, progress
+    from whatwhere.cli._results import output
     from whatwhere.images import DEFAULT_MAX_PIXELS
-    from whatwhere.runtime import expand, load
+    from whatwhere.runtime import Sources, load
 
     chosen = _format(format, out, ids)
     _check(threshold, as_json, chosen, out)
-    paths = expand(sources)
+    if resume and (out is None or chosen not in ("jsonl", "csv")):
+        raise UsageError("--resume needs a file to go on with: add  --out FILE.jsonl  or .csv")
+    given = Sources(
+        sources or [],
+        lists=list_file or [],
+        urls=_limits(url_megabytes, url_seconds) if urls else False,
+        every=every,
+    )
+    items = iter(given)
     folder = None
     if save is not None:
         from whatwhere.outputs.folder import AnswerFolder
 
-        folder = AnswerFolder(save, sources)
-        paths = folder.outside(paths)
+        folder = AnswerFolder(save, sources or [])
+        items = folder.outside(items)
     predictor = load(model, backend=backend, threads=threads)
     if top is not None:
         predictor = _with_top(predictor, top)
@@ -93,15 +127,24 @@ def predict(
         raise UsageError(
             f"COCO's form holds boxes and {predictor.name} finds none: use --format jsonl or csv"
         )
-    failures = 0
+    pace = Pace(given.count)
+    done = None
+    if resume:
+        assert out is not None
+        assert chosen is not None
+        from whatwhere.outputs.resume import read_done
+
+        done = read_done(out, chosen, predictor.name)
+        items = _undone(items, done, pace, folder)
+    failures = 0 if done is None else done.failures
     with ExitStack() as stack:
-        show = stack.enter_context(_output(chosen, out, as_json, ids, predictor.spec.names))
-        count = stack.enter_context(_progress(hidden=out is None and sys.stdout.isatty()))
+        show = stack.enter_context(output(chosen, out, as_json, ids, predictor.spec.names, done))
+        bar = stack.enter_context(progress(pace, hidden=out is None and sys.stdout.isatty()))
         pixels = DEFAULT_MAX_PIXELS if max_pixels is None else max_pixels
         # To be drawn on; as many as are in work at once.
         seen: dict[int, Image] = {}
         stream = predictor.stream(
-            paths,
+            items,
             threshold=threshold,
             batch=batch,
             max_pixels=pixels,
@@ -113,12 +156,38 @@ def predict(
                 _save(item, seen[place], folder)
             seen.pop(place, None)
             failures += not readable
-            count()
+            pace.step()
+            bar()
+    if done is not None and done.pictures:
+        typer.echo(f"{done.pictures:,} pictures were done before, {pace.done:,} now", err=True)
     if out is not None:
         typer.echo(f"results: {out}", err=True)
     if folder is not None and not as_json:
         typer.echo(f"annotated pictures: {folder.folder}", err=True)
     return 1 if failures else 0
+
+
+def _limits(megabytes: float, seconds: float) -> UrlLimits:
+    from whatwhere.runtime.fetch import UrlLimits
+
+    return UrlLimits(most_bytes=int(megabytes * 1e6), seconds=seconds)
+
+
+def _undone(
+    items: Iterator[str | Item], done: Done, pace: Pace, folder: AnswerFolder | None
+) -> Iterator[str | Item]:
+    """What the file does not hold yet."""
+    from whatwhere.runtime.items import name_of
+
+    for item in items:
+        name = name_of(item) or ""
+        if not done.take(name):
+            yield item
+            continue
+        pace.skip()
+        if folder is not None:
+            # Its drawing keeps its name.
+            folder.place(name)
 
 
 def _check(threshold: float | None, as_json: bool, format: str | None, out: Path | None) -> None:
@@ -161,52 +230,6 @@ def _shortened(item: Prediction | Failure, top: int | None) -> Prediction | Fail
     return replace(item, label_names=item.label_names[:top], label_scores=item.label_scores[:top])
 
 
-@contextmanager
-def _output(
-    format: str | None, out: Path | None, as_json: bool, ids: Path | None, names: Sequence[str]
-) -> Iterator[Show]:
-    """Where results go: to a file that appears when all is done, to stdout, or to both."""
-    from whatwhere.outputs.results import CocoIds, JsonLines, open_writer
-    from whatwhere.runtime import Failure
-
-    known = None if ids is None else CocoIds.read(ids)
-    with ExitStack() as stack:
-        writers: list[ResultWriter] = []
-        if out is not None and format is not None:
-            from whatwhere.images import atomic_path
-
-            temporary = stack.enter_context(atomic_path(out))
-            # File names may hold bytes that are not UTF-8: they are escaped, not refused.
-            file = temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace")
-            writers.append(open_writer(format, stack.enter_context(file), names=names, ids=known))
-        elif format is not None:
-            writers.append(open_writer(format, sys.stdout, names=names, ids=known))
-        if as_json and (out is not None or format is None):
-            writers.append(JsonLines(sys.stdout))
-        table = None
-        if not writers:
-            from whatwhere.outputs.table import ResultTable
-
-            table = ResultTable()
-
-        def show(item: Prediction | Failure) -> bool:
-            for writer in writers:
-                writer.write(item)
-            if writers and (out is None or as_json):
-                sys.stdout.flush()
-            if isinstance(item, Failure):
-                if not as_json:
-                    _complain(item.error)
-                return False
-            if table is not None:
-                table.print(item)
-            return True
-
-        yield show
-        for writer in writers:
-            writer.close()
-
-
 def _save(item: Prediction | Failure, image: Image, folder: AnswerFolder) -> None:
     """Write the drawing of a prediction."""
     from whatwhere.outputs.draw import draw
@@ -215,44 +238,3 @@ def _save(item: Prediction | Failure, image: Image, folder: AnswerFolder) -> Non
     assert isinstance(item, Prediction)
     assert item.image is not None
     draw(item, image).save(folder.place(item.image))
-
-
-def _complain(error: Exception) -> None:
-    typer.echo(f"whatwhere: {error}", err=True)
-
-
-@contextmanager
-def _progress(*, hidden: bool) -> Iterator[Callable[[], None]]:
-    """Counts pictures on stderr, from the second second on; nothing where that is no terminal.
-
-    Hidden, too, where the results themselves scroll over the terminal.
-    """
-    if hidden or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    start = time.monotonic()
-    done = 0
-    with ExitStack() as stack:
-        bar: Progress | None = None
-
-        def count() -> None:
-            nonlocal bar, done
-            done += 1
-            spent = time.monotonic() - start
-            if bar is None and spent > 1:
-                bar = stack.enter_context(_bar())
-                bar.add_task("predicting", total=None)
-            if bar is not None:
-                words = f"{done:,} pictures, {done / spent:.1f} a second"
-                bar.update(bar.task_ids[0], completed=done, description=words)
-
-        yield count
-
-
-def _bar() -> Progress:
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn
-
-    # The number of pictures is not known before the folders are walked: no percentage.
-    columns = (SpinnerColumn(), TextColumn("{task.description}"))
-    return Progress(*columns, console=Console(stderr=True), transient=True)

@@ -6,7 +6,8 @@ first; `data_batch_1.bin!/1+3x32x32/0.png` raw planes of red, green and blue; an
 `shots.raw!/0+32x32x3/0.png` raw RGB pixels. Offsets count in the unpacked file if its name
 ends in `.gz`. So a picture is found in constant time and nothing is kept between two reads
 but the last unpacked file. `data_batch_1!/210+4608t3x32x32/0.png` are pixels that take 4608
-bytes, because Python 3 wrote them as text (pickle, protocol 2).
+bytes, because Python 3 wrote them as text (pickle, protocol 2). `photos.zip!/77+900z1000/cat.jpg`
+is a file of 1000 bytes that takes 900, because ZIP deflated it.
 
 `street.jpg!/crop+10,20,110,220/car.jpg` is the part of a picture with x from 10 to 110 and y
 from 20 to 220, after EXIF turning; the picture may itself lie inside a file.
@@ -29,7 +30,7 @@ import numpy as np
 from whatwhere.errors import ImageError, UsageError
 
 _MEMBER = re.compile(
-    r"(?P<file>.+)!/(?P<offset>\d{1,18})\+(?:(?P<text>\d{1,18})t)?"
+    r"(?P<file>.+)!/(?P<offset>\d{1,18})\+(?:(?P<stored>\d{1,18})(?P<how>[tz]))?"
     r"(?P<shape>\d{1,18}(?:x\d{1,9}){0,2})/(?P<name>.+)",
     re.S,
 )
@@ -55,6 +56,7 @@ class Member:
         crop: x1, y1, x2, y2 in whole pixels if it is a part of the picture `file`.
         text: bytes in the file if they are UTF-8, one character of Latin-1 for each that is
             meant; else 0.
+        packed: bytes in the file if they are deflated (RFC 1951, as in ZIP); else 0.
     """
 
     file: str
@@ -63,14 +65,15 @@ class Member:
     name: str
     crop: tuple[int, int, int, int] | None = None
     text: int = 0
+    packed: int = 0
 
     def __str__(self) -> str:
         """The path, as `member` reads it."""
         if self.crop is not None:
             return f"{self.file}!/crop+{','.join(map(str, self.crop))}/{self.name}"
         shape = "x".join(map(str, self.shape))
-        text = f"{self.text}t" if self.text else ""
-        return f"{self.file}!/{self.offset}+{text}{shape}/{self.name}"
+        stored = f"{self.text}t" if self.text else f"{self.packed}z" if self.packed else ""
+        return f"{self.file}!/{self.offset}+{stored}{shape}/{self.name}"
 
     @property
     def shown(self) -> str:
@@ -92,8 +95,11 @@ def member(path: str | os.PathLike[str]) -> Member | None:
     if found is None:
         return None
     sides = tuple(int(side) for side in found["shape"].split("x"))
-    text_bytes = int(found["text"] or 0)
-    return Member(found["file"], int(found["offset"]), sides, found["name"], text=text_bytes)
+    stored = int(found["stored"] or 0)
+    written, packed = (0, stored) if found["how"] == "z" else (stored, 0)
+    return Member(
+        found["file"], int(found["offset"]), sides, found["name"], text=written, packed=packed
+    )
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:
@@ -137,7 +143,7 @@ def _member_bytes(found: Member) -> bytes:
 
         return encode_image(read_image(str(found)), Path(found.name).suffix)
     length = math.prod(found.shape)
-    stored = found.text or length
+    stored = found.text or found.packed or length
     if max(length, stored) > MAX_UNPACKED:
         raise ImageError(f"{found.shown} would be {length} bytes: the path is wrong")
     if found.file.endswith(".gz"):
@@ -148,6 +154,9 @@ def _member_bytes(found: Member) -> bytes:
             data = file.read(stored)
     if found.text:
         data = data.decode("utf-8").encode("latin-1")
+    if found.packed:
+        # No more than is said to be there: a few bytes can unpack to gigabytes.
+        data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, max(length, 1))
     if len(data) < length:
         raise ImageError(f"{found.shown} is cut off before its end: get {found.file} again")
     if len(found.shape) == 1:

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 from whatwhere.errors import UsageError
+from whatwhere.runtime.items import Item
+
+Source = TypeVar("Source", bound="str | Item")
 
 # Drawings are written as what they were where that keeps them small and exact.
 _KEPT = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+# As `clip.mp4#120`.
+_FRAME = re.compile(r".+#\d+", re.S)
+_ODD = re.compile(r'[<>:"|?*\\]')
 
 
 class AnswerFolder:
@@ -47,17 +55,20 @@ class AnswerFolder:
         self._taken: set[str] = set()
         self._folder_of = lru_cache(1024)(os.path.realpath)
 
-    def outside(self, paths: Iterator[str]) -> Iterator[str]:
-        """The paths that do not lie in this folder.
+    def outside(self, paths: Iterator[Source]) -> Iterator[Source]:
+        """The paths that do not lie in this folder, and what is no path.
 
         Raises:
             UsageError: none is left.
         """
         any_left = False
         for path in paths:
-            if not self._holds(self._folder_of(os.path.dirname(path) or ".")):  # noqa: PTH120
-                any_left = True
-                yield path
+            if isinstance(path, str):
+                folder = os.path.dirname(path) or "."  # noqa: PTH120 - a million names
+                if self._holds(self._folder_of(folder)):
+                    continue
+            any_left = True
+            yield path
         if not any_left:
             raise UsageError(
                 f"all pictures lie in {self.folder}, where the drawings go: choose another folder"
@@ -66,8 +77,13 @@ class AnswerFolder:
     def place(self, picture: str) -> Path:
         """Where the drawing of a picture goes; a new path at each call."""
         wanted = self._below(Path(picture))
-        if wanted.suffix.lower() not in _KEPT:
+        if _FRAME.fullmatch(wanted.name):
+            # Of a video there are many, and they were lossy before.
+            wanted = wanted.with_name(wanted.name + ".jpg")
+        elif wanted.suffix.lower() not in _KEPT:
             wanted = wanted.with_name(wanted.name + ".png")
+        # Not all systems have files of such names: they come from addresses.
+        wanted = wanted.with_name(_ODD.sub("_", wanted.name))
         path, number = wanted, 1
         # Folded, because some file systems take "A.png" and "a.png" for one file.
         while (key := str(path).casefold()) in self._taken:

@@ -68,14 +68,18 @@ class Csv:
 
     Labels of the whole picture have no box. A picture without any gives one row with its
     size only, an unreadable one a row with its error.
+
+    Args:
+        more: the file has its heading and goes on.
     """
 
     suffix: ClassVar[str] = ".csv"
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, *, more: bool = False) -> None:
         self._file = file
         self._rows = csv.DictWriter(file, CSV_COLUMNS, restval="", lineterminator="\n")
-        self._rows.writeheader()
+        if not more:
+            self._rows.writeheader()
 
     def write(self, item: Prediction | Failure) -> None:
         if isinstance(item, Failure):
@@ -231,7 +235,12 @@ FORMATS = ("jsonl", "csv", "coco")
 
 
 def open_writer(
-    format: str, file: TextIO, *, names: Sequence[str] = (), ids: CocoIds | None = None
+    format: str,
+    file: TextIO,
+    *,
+    names: Sequence[str] = (),
+    ids: CocoIds | None = None,
+    more: bool = False,
 ) -> ResultWriter:
     """The writer of a format.
 
@@ -239,6 +248,7 @@ def open_writer(
         format: one of `FORMATS`.
         file: open for text, UTF-8, without newline translation.
         names, ids: as in `Coco`.
+        more: as in `Csv`.
 
     Raises:
         UsageError: there is no such format.
@@ -246,7 +256,7 @@ def open_writer(
     if format == "jsonl":
         return JsonLines(file)
     if format == "csv":
-        return Csv(file)
+        return Csv(file, more=more)
     if format == "coco":
         return Coco(file, names, ids)
     raise UsageError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")

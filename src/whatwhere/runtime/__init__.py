@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from whatwhere.runtime.loading import find_file, load, load_file, read_spec
 from whatwhere.runtime.predictor import Failure, Predictor, PredictorBase, Source
-from whatwhere.runtime.sources import expand
+from whatwhere.runtime.sources import Sources, expand
 
 __all__ = [
     "Failure",
     "Predictor",
     "PredictorBase",
     "Source",
+    "Sources",
     "expand",
     "find_file",
     "load",

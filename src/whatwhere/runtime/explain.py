@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whatwhere.errors import UsageError
-from whatwhere.images import DEFAULT_MAX_PIXELS, read_image
+from whatwhere.images import DEFAULT_MAX_PIXELS
 from whatwhere.runtime.cascade import Pair
+from whatwhere.runtime.items import name_of
 from whatwhere.runtime.loading import load
 from whatwhere.runtime.masking import Method, Occlusion, Progress, Rise
-from whatwhere.runtime.predictor import Predictor, Source
+from whatwhere.runtime.predictor import Predictor, Source, pixels_of
 from whatwhere.runtime.subjects import Kind, Subject, find_subjects
-from whatwhere.types import Boxes, Image
+from whatwhere.types import Boxes
 
 METHODS: tuple[str, ...] = (Occlusion.name, Rise.name)
 """Names that `explain` takes; `train.explain.Gradients` is a method, too."""
@@ -143,11 +144,9 @@ def explain(
         raise UsageError(f"at least 1 answer must be asked for, not {most}")
     way = find_method(method)
     predictor = load(model, backend=backend) if isinstance(model, str | os.PathLike) else model
-    image = (
-        picture if isinstance(picture, np.ndarray) else read_image(picture, max_pixels=max_pixels)
-    )
-    where = os.fspath(picture) if isinstance(picture, str | os.PathLike) else None
-    found = find_subjects(predictor, _checked(image), name=name, box=box, threshold=threshold)
+    image = pixels_of(picture, max_pixels)
+    where = name_of(picture)
+    found = find_subjects(predictor, image, name=name, box=box, threshold=threshold)
     return [
         explanation(subject, way(subject, progress), way.name, where)
         for subject in islice(found, most)
@@ -187,11 +186,3 @@ def find_method(method: Method | str) -> Method:
     if method not in _KNOWN:
         raise UsageError(f"unknown method {method!r}: use one of {', '.join(METHODS)}")
     return _KNOWN[method]()
-
-
-def _checked(image: Image) -> Image:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise UsageError(
-            f"a picture must be RGB, uint8 (height, width, 3), not {image.dtype} {image.shape}"
-        )
-    return image

@@ -18,13 +18,15 @@ from numpy.typing import NDArray
 from whatwhere.errors import ImageError, UsageError, WhatwhereError
 from whatwhere.images import DEFAULT_MAX_PIXELS, read_image
 from whatwhere.runtime.backends import Backend
+from whatwhere.runtime.items import Item, PillowImage, is_pillow, name_of, pillow_pixels
 from whatwhere.runtime.lanes import in_lanes
 from whatwhere.runtime.tiling import Preparation, Prepared, predict
 from whatwhere.specs import ModelSpec
 from whatwhere.types import Image, Prediction
 
-Source: TypeAlias = str | os.PathLike[str] | bytes | Image
-"""A picture: its path, the bytes of its file, or RGB pixels uint8 (height, width, 3)."""
+Source: TypeAlias = "str | os.PathLike[str] | bytes | Image | Item | PillowImage"
+"""A picture: its path, the bytes of its file, RGB pixels uint8 (height, width, 3), an item of
+`Sources`, or a Pillow image."""
 Watch: TypeAlias = Callable[[int, Image], None]
 """Called with the place of a source and its pixels, uint8 (height, width, 3)."""
 
@@ -142,8 +144,9 @@ class PredictorBase(ABC):
         """What the model says about one picture, or about each of many.
 
         Args:
-            source: a path, the bytes of a picture file, or RGB pixels uint8 (H, W, 3);
-                any other iterable of these gives an iterator in the same order.
+            source: a path, the bytes of a picture file, RGB pixels uint8 (H, W, 3), a Pillow
+                image (turned as its EXIF tag says) or an item of `Sources`; any other iterable
+                of these gives an iterator in the same order.
             threshold: lowest score; None for the model's own.
             max_pixels: larger pictures are refused before they are decoded.
 
@@ -226,23 +229,15 @@ class PredictorBase(ABC):
 
     def _read(self, place: int, source: Source, asked: _Asked) -> Ready:
         start = time.perf_counter()
-        name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-        if isinstance(source, np.ndarray):
-            image = _check_image(source)
-        elif isinstance(source, str | os.PathLike | bytes):
-            image = read_image(source, max_pixels=asked.max_pixels)
-        else:
-            raise UsageError(
-                f"a picture cannot be a {type(source).__name__}:"
-                " give a path, the bytes of a file, or an RGB array"
-            )
+        name = name_of(source)
+        image = pixels_of(source, asked.max_pixels)
         if asked.watch is not None:
             asked.watch(place, image)
         prepared = self.prepare(image)
         return Ready(name, prepared, (time.perf_counter() - start) * 1e3)
 
     def _try_read(self, place: int, source: Source, asked: _Asked) -> Ready | Failure:
-        name = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+        name = name_of(source)
         try:
             return self._read(place, source, asked)
         except WhatwhereError as error:
@@ -354,6 +349,27 @@ class Predictor(PredictorBase):
 
     def __repr__(self) -> str:
         return f"Predictor({self.spec.name!r}, task={self.spec.task!r}, {self.backend.name})"
+
+
+def pixels_of(source: Source, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
+    """RGB pixels of a source, uint8 (height, width, 3).
+
+    Raises:
+        ImageError: the picture cannot be read, or has more pixels than this.
+        UsageError: the source is none.
+    """
+    if isinstance(source, np.ndarray):
+        return _check_image(source)
+    if isinstance(source, Item):
+        return source.read(max_pixels)
+    if is_pillow(source):
+        return pillow_pixels(source, max_pixels)
+    if isinstance(source, str | os.PathLike | bytes):
+        return read_image(source, max_pixels=max_pixels)
+    raise UsageError(
+        f"a picture cannot be a {type(source).__name__}:"
+        " give a path, the bytes of a file, an RGB array or a Pillow image"
+    )
 
 
 def _is_one(source: object) -> bool:
