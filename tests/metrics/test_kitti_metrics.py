@@ -7,6 +7,7 @@ import pytest
 
 from muddled_boxes import as_dataset, as_predictions, muddled
 from whatwhere.metrics.coco import FoundBoxes, TrueBoxes
+from whatwhere.metrics.detection import known_boxes, score_detection
 from whatwhere.metrics.kitti import Visibility, kitti_scores, score_kitti
 
 NAMES = {0: "Car", 1: "Pedestrian", 2: "Van", 3: "DontCare", 4: "Tram"}
@@ -251,3 +252,31 @@ def test_real_frames(shared: Path) -> None:
     assert result["per_class"]["Cyclist"]["kitti_easy"] is None
     assert result["kitti_hard"] == 1
     assert score_kitti(data, answers[::-1], classes=frozenset(data.names))["kitti_hard"] == 0
+
+
+def test_coco_numbers_of_kitti_data_leave_out_what_lies_in_dont_care_regions() -> None:
+    """A region of KITTI says of no class whether it is there; COCO's of its own class alone."""
+    truth = TrueBoxes(
+        np.array([0, 0]),
+        np.array([0, 3]),
+        np.array([[0.0, 0, 50, 50], [100, 0, 200, 100]]),
+        np.array([2500.0, 20000]),
+        np.array([False, True]),
+    )
+    found = FoundBoxes(
+        np.array([0, 0]),
+        np.array([0, 0]),
+        np.array([[120.0, 10, 40, 40], [0, 0, 50, 50]]),
+        np.array([0.9, 0.8]),
+    )
+    names = list(NAMES.values())
+    answers = as_predictions(found, 1, names)
+    data = as_dataset(truth, 1, names)
+    assert score_detection(data, answers, classes=frozenset(["Car"]))["AP"] == pytest.approx(0.5)
+    data.format = "kitti"
+    scored = score_detection(data, answers, classes=frozenset(["Car"]))
+    assert scored["AP"] == pytest.approx(1)
+    assert {name: row["boxes"] for name, row in scored["per_class"].items()} == {"Car": 1}
+    known, _ = known_boxes(data, truth, found)
+    assert known.class_id.tolist() == [0, 3, 0, 1, 2, 4]
+    assert known.ignore.tolist() == [False] + 5 * [True]

@@ -13,6 +13,9 @@ from whatwhere.metrics.coco import CocoScores, FoundBoxes, TrueBoxes, coco_score
 from whatwhere.metrics.partial import known_pairs
 from whatwhere.types import Labels, Prediction
 
+DONT_CARE = "dontcare"
+"""KITTI's class of regions whose objects nobody labelled, in lower case."""
+
 
 def score_detection(
     data: Dataset,
@@ -29,7 +32,13 @@ def score_detection(
 
 
 def known_boxes(data: Dataset, truth: TrueBoxes, found: FoundBoxes) -> tuple[TrueBoxes, FoundBoxes]:
-    """Without the rows whose class is not labelled completely in their picture."""
+    """Without the rows whose class is not labelled completely in their picture.
+
+    KITTI's DontCare regions, where objects of any class may be, count for all classes; they come
+    after the other rows of `truth`.
+    """
+    if data.format == "kitti":
+        truth = _for_all_classes(truth, data.names)
     known = known_pairs(data, "complete")
     if known is None:
         return truth, found
@@ -37,6 +46,19 @@ def known_boxes(data: Dataset, truth: TrueBoxes, found: FoundBoxes) -> tuple[Tru
     return (
         truth.only(known[truth.image, truth.class_id]),
         found.only((found.class_id <= last) & known[found.image, np.minimum(found.class_id, last)]),
+    )
+
+
+def _for_all_classes(truth: TrueBoxes, names: Labels) -> TrueBoxes:
+    """With each ignored row of the class DontCare also as an ignored row of every other class."""
+    own = [i for i, name in enumerate(names) if name.lower() == DONT_CARE]
+    rows = np.flatnonzero(np.isin(truth.class_id, own) & truth.ignore)
+    others = np.setdiff1d(np.arange(len(names)), own)
+    again = np.concatenate([np.arange(len(truth.image)), np.repeat(rows, len(others))])
+    class_id = truth.class_id[again]
+    class_id[len(truth.image) :] = np.tile(others, len(rows))
+    return TrueBoxes(
+        truth.image[again], class_id, truth.xywh[again], truth.area[again], truth.ignore[again]
     )
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.metrics.coco import FoundBoxes, TrueBoxes
-from whatwhere.metrics.detection import found_boxes, true_boxes
+from whatwhere.metrics.detection import DONT_CARE, found_boxes, true_boxes
 from whatwhere.metrics.overlaps import Overlaps, overlaps, place_in_group
 from whatwhere.metrics.partial import known_pairs
 from whatwhere.types import Prediction
@@ -38,7 +38,7 @@ _MOST_TRUNCATION = (0.15, 0.3, 0.5)
 _LEAST_IOU = {"car": 0.7, "pedestrian": 0.5, "cyclist": 0.5}
 _OTHER_IOU = 0.5
 _NEIGHBOUR = {"car": "van", "pedestrian": "person_sitting"}
-_DONT_CARE = "dontcare"
+
 
 _LEVELS = 40
 _ENOUGH = 41
@@ -118,7 +118,7 @@ def kitti_scores(
 ) -> dict[str, Any]:
     """The same from arrays; `names` is by class id, `classes` are those to be scored."""
     chosen = [class_id for class_id, name in names.items() if classes is None or name in classes]
-    chosen = [class_id for class_id in chosen if names[class_id].lower() != _DONT_CARE]
+    chosen = [class_id for class_id in chosen if names[class_id].lower() != DONT_CARE]
     official = [class_id for class_id in chosen if names[class_id].lower() in _LEAST_IOU]
     pairs = overlaps(truth, found)
     per_class: dict[str, dict[str, Any]] = {}
@@ -162,7 +162,7 @@ def _case(
     """What counts for a class at a difficulty (`cleanData` of the development kit)."""
     name = names[class_id].lower()
     near = [one for one, other in names.items() if other.lower() == _NEIGHBOUR.get(name)]
-    regions = [one for one, other in names.items() if other.lower() == _DONT_CARE]
+    regions = [one for one, other in names.items() if other.lower() == DONT_CARE]
     mine, least = truth.class_id == class_id, _LEAST_IOU.get(name, _OTHER_IOU)
     # A region of another format is one of a class; KITTI's are of a class of their own.
     region = np.isin(truth.class_id, regions) | (mine & truth.ignore)
