@@ -218,14 +218,16 @@ def _exchange(
     headers |= {"Accept-Encoding": "identity", "Connection": "close"}
     with closing(_Open(host, channel)) as connection:
         connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        there = answer.getheader("Location")
-        if answer.status in _MOVED and there:
-            return there
-        if answer.status != 200:
-            reason = f"{answer.status} {answer.reason}".strip()
-            raise ImageError(f"{url} cannot be had (the server says {reason}): check the address")
-        return _content(url, answer, limits)
+        with connection.getresponse() as answer:
+            there = answer.getheader("Location")
+            if answer.status in _MOVED and there:
+                return there
+            if answer.status != 200:
+                reason = f"{answer.status} {answer.reason}".strip()
+                raise ImageError(
+                    f"{url} cannot be had (the server says {reason}): check the address"
+                )
+            return _content(url, answer, limits)
 
 
 def _content(url: str, answer: http.client.HTTPResponse, limits: UrlLimits) -> bytes:

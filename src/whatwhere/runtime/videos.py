@@ -196,7 +196,8 @@ class _Grabber(threading.Thread):
             self._follow()
         except ImageError as error:
             self.error = error
-        except (cv2.error, OSError, ValueError) as error:
+        except Exception as error:
+            # Whatever it is: nobody would hear of it in this thread.
             self.error = ImageError(f"{self._source} cannot be read ({error}): check it")
         finally:
             with self._changed:
