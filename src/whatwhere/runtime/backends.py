@@ -171,7 +171,8 @@ class OpenVinoBackend:
             request = getattr(self._local, "request", None)
             if request is None:
                 request = self._local.request = self._model.create_infer_request()
-            request.infer({0: np.ascontiguousarray(images), **(more or {})})
+            feed = {self.inputs[0].name: np.ascontiguousarray(images), **(more or {})}
+            request.infer(feed)
             return {
                 port.name: np.array(request.get_output_tensor(index).data, dtype=np.float32)
                 for index, port in enumerate(self.outputs)

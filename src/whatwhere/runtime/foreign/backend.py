@@ -115,12 +115,12 @@ class ForeignBackend:
                 f" {self._width}: import it again"
             )
         if self._graph.family in _BY_LABEL:
-            self._check_dropped(values)
+            self._check_dropped(values, self._columns)
         return np.ascontiguousarray(values[..., self._columns], dtype=np.float32)
 
-    def _check_dropped(self, scores: Array) -> None:
+    def _check_dropped(self, scores: Array, columns: Array) -> None:
         """Final boxes of a class without a name would be lost without a word."""
-        dropped = np.setdiff1d(np.arange(scores.shape[-1]), self._columns)
+        dropped = np.setdiff1d(np.arange(scores.shape[-1]), columns)
         used = dropped[scores[..., dropped].reshape(-1, len(dropped)).any(0)]
         if len(used):
             raise ModelError(

@@ -18,6 +18,7 @@ from whatwhere.runtime.foreign.facts import (
     FLOATS,
     Array,
     Candidate,
+    Check,
     Facts,
     Family,
     Reader,
@@ -37,6 +38,9 @@ _PARTS = (
 _TORCHVISION = re.compile("|".join(_PARTS))
 _KERAS = re.compile(r"StatefulPartitionedCall|/(Conv2D|BiasAdd|FusedBatchNormV3)(__\d+)?$")
 _RESAMPLE: dict[Any, Resample] = {2: "area", 3: "bicubic", "bilinear": "area", "bicubic": "bicubic"}
+# What a graph may end in behind the layer that tells.
+_PASSING = {"Identity", "Cast", "Reshape", "Squeeze", "Flatten", "Transpose"}
+_LINEAR = {"Gemm", "MatMul", "Add", "Conv"}
 _CROP = 0.875
 _IMAGENET = 1000
 
@@ -71,12 +75,12 @@ def candidates(facts: Facts) -> Iterator[Candidate | Unclear]:
     fit, crop, resample = _fitted(facts)
     pixels = said(facts.hints, known)
     task: Literal["classify", "multilabel"] = facts.hints.task or "classify"
-    for family in _families(facts, task):
+    for family, check in _families(facts, task):
         yield Candidate(
             title,
             pixels.graph(facts, family, outputs),
             classes,
-            _CHECKS[family],
+            check,
             task=task,
             fit=fit,
             crop=crop,
@@ -86,12 +90,17 @@ def candidates(facts: Facts) -> Iterator[Candidate | Unclear]:
         )
 
 
-def _families(facts: Facts, task: str) -> tuple[str, ...]:
-    """Ways to read it that the trial chooses between."""
+def _families(facts: Facts, task: str) -> Iterator[tuple[str, Check]]:
+    """Ways to read it that the trial chooses between, with their checks."""
     last = "probabilities" if task == "classify" else "independent"
-    if facts.hints.softmax is None:
-        return ("logits", last)
-    return (last,) if facts.hints.softmax else ("logits",)
+    ends = next((kind for kind in reversed(facts.graph.kinds) if kind not in _PASSING), "")
+    if facts.hints.softmax is False or ends in _LINEAR:
+        yield "logits", _check_nothing
+    elif facts.hints.softmax or ends in ("Softmax", "Sigmoid"):
+        yield last, _CHECKS[last]
+    else:
+        yield "logits", _check_logits
+        yield last, _CHECKS[last]
 
 
 def _kind(facts: Facts) -> tuple[str, Pixels | None]:
@@ -199,12 +208,15 @@ def _sums_to_one(answers: Sequence[Sequence[Array]]) -> bool:
 def _check_shares(answers: Sequence[Sequence[Array]], size: tuple[int, int]) -> str | None:
     if _sums_to_one(answers):
         return None
-    return "its answers are no probabilities: export it again, with its softmax"
+    return (
+        "its answers are no probabilities: export it again, with its softmax, or say --task"
+        " multilabel if its classes are independent"
+    )
 
 
 def _check_logits(answers: Sequence[Sequence[Array]], size: tuple[int, int]) -> str | None:
     if all(between(_flat(values)) for values in answers):
-        return "its answers are in 0..1 already"
+        return "its answers are in 0..1 already (if they are no probabilities: --no-softmax)"
     return None
 
 
@@ -214,8 +226,11 @@ def _check_independent(answers: Sequence[Sequence[Array]], size: tuple[int, int]
     return "its answers are not in 0..1"
 
 
-_CHECKS = {
-    "logits": _check_logits,
+def _check_nothing(answers: Sequence[Sequence[Array]], size: tuple[int, int]) -> str | None:
+    return None
+
+
+_CHECKS: dict[str, Check] = {
     "probabilities": _check_shares,
     "independent": _check_independent,
 }

@@ -171,6 +171,10 @@ class Facts:
         return tuple(ids.get(i, "-") for i in range(max(ids) + 1))
 
 
+Check = Callable[[Sequence[Sequence[Array]], tuple[int, int]], str | None]
+"""What the answers to the trial's pictures say against a candidate, see there."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """One way to read a file.
@@ -193,7 +197,7 @@ class Candidate:
     title: str
     graph: GraphSpec
     width: int | None
-    check: Callable[[Sequence[Sequence[Array]], tuple[int, int]], str | None]
+    check: Check
     task: Literal["classify", "multilabel", "detect"] = "detect"
     fit: Fit = "letterbox"
     crop: float = 1.0
