@@ -160,3 +160,35 @@ def test_boxes_that_coco_does_not_score_are_dropped_on_the_way(
     assert sum(len(each) for each in part.predictions) < 900
     assert any("beyond the best 100 of their picture and class" in note for note in part.notes)
     assert not any("beyond the best 100" in note for note in whole.notes)
+
+
+def test_json_lines_keep_columns_of_the_boxes_that_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(tmp_path / f"{image}.jpg") for image in range(4)]
+    box = {"x1": [0.0] * 4, "y1": [0.0] * 4, "x2": [40.0] * 4, "y2": [40.0] * 4}
+    labels = {"image": [0, 1, 2, 3], "class_id": [0, 1, 0, 1], **box}
+    data = ww.Dataset({"path": paths}, labels, ["cat", "dog"], task="detect", source="animals")
+    rng = np.random.default_rng(0)
+    file = tmp_path / "answers.jsonl"
+    with file.open("w") as out:
+        for image in range(4):
+            rows = rng.uniform(0, 60, (700, 2)).round(1)
+            objects = [
+                {"name": ("cat", "dog")[place % 2], "score": round(float(score), 4), "box": each}
+                for place, (score, each) in enumerate(
+                    zip(
+                        rng.random(700),
+                        np.concatenate([rows, rows + 30], axis=1).tolist(),
+                        strict=True,
+                    )
+                )
+            ]
+            out.write(json.dumps({"image": f"{image}.jpg", "objects": objects}) + "\n")
+    whole = ww.evaluate_predictions(file, data)
+    assert sum(map(len, whole.predictions)) == 2800
+    monkeypatch.setattr("whatwhere.evaluation.gathered._MOST_ROWS", 800)
+    part = ww.evaluate_predictions(file, data)
+    assert dict(part) == dict(whole)
+    assert 800 <= sum(map(len, part.predictions)) < 2000
+    assert any("beyond the best 100 of their picture and class" in note for note in part.notes)

@@ -110,7 +110,7 @@ def _parsed(table: bytes, kinds: list[tuple[str, int]], rows: int) -> FoundBoxes
         )
     except (pl.exceptions.PolarsError, ValueError):
         return None
-    if frame.height != rows or sum(column.null_count() for column in frame):
+    if frame.height != rows or any(column.null_count() for column in frame):
         return None
     xywh = np.column_stack([frame[f"{place}bbox"].to_numpy() for place in range(4)])
     score = frame["0score"].to_numpy()

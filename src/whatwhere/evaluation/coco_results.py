@@ -17,11 +17,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
-from whatwhere.data.formats._coco_tables import load
+from whatwhere.data.formats._coco_tables import loaded_boxes
 from whatwhere.errors import UsageError
 from whatwhere.evaluation.coco_records import Told, boxes_of
 from whatwhere.evaluation.deferred import Deferred
-from whatwhere.evaluation.gathered import row_keys, twice_note
+from whatwhere.evaluation.gathered import equal_rows, twice_note
 from whatwhere.evaluation.matching import data_notes
 from whatwhere.evaluation.result import Boxes, Result
 from whatwhere.evaluation.units import Reading, class_words, unit_notes
@@ -127,8 +127,7 @@ def _unit_notes(path: Path, boxes: Boxes, sizes: NDArray[np.float64]) -> list[st
 
 
 def _twice(found: FoundBoxes) -> Iterator[str]:
-    keys = row_keys(found.image, found.class_id, found.score, *found.xywh.T)
-    count = len(keys) - len(np.unique(keys))
+    count = equal_rows(found.image, found.class_id, found.score, *found.xywh.T)
     if count:
         yield twice_note(count)
 
@@ -184,7 +183,7 @@ def _truth(data: Dataset, path: Path) -> tuple[TrueBoxes, dict[int, str], dict[i
             f"{path} names pictures by COCO's ids, but {data.source} has {reason}: give the one"
             " JSON file with  --data, or the lines of 'whatwhere predict --json'"
         )
-    frame = load(files[0], files[0].name).annotations
+    frame = loaded_boxes(files[0])
     ids = data.images["id"].to_list()
     row_of = {image_id: row for row, image_id in enumerate(ids) if image_id is not None}
     names = dict(zip(data.category_ids, data.names, strict=True))

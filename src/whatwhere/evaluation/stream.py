@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 from whatwhere.errors import DataError
 
-_PIECE = 1 << 22
-"""Characters read at once: some forty thousand records."""
+_PIECE = 1 << 21
+"""Characters read at once: some twenty thousand records."""
 _LONGEST = 1 << 24
 """Characters of one record, beyond which the file is taken for damaged."""
 _NEXT = re.compile(r"\s*,\s*(?=[^\s\]])")

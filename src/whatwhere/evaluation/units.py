@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_MOST = 1000
+_MOST = 500
 """Boxes that are looked at: the surest, in pictures that have labels."""
 _HIT = 0.5
 _FEWEST = 4

@@ -22,7 +22,7 @@ _ALL, _SMALL, _MEDIUM, _LARGE = 0, 1, 2, 3
 _AT_1, _AT_10, _AT_100 = 0, 1, 2
 _IOU_50, _IOU_75 = 0, 5
 RECALL_LEVELS = 101
-_MOST_AT_ONCE = 150_000
+_MOST_AT_ONCE = 100_000
 """Found boxes that hotcoco gets at once: it needs some 400 bytes for each."""
 
 
