@@ -28,6 +28,7 @@ PUBLIC = {
     "Prediction",
     "Predictor",
     "Result",
+    "Sources",
     "TrainError",
     "UsageError",
     "WhatwhereError",

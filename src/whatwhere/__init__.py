@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from whatwhere.outputs.data_page import write_data_page
     from whatwhere.outputs.draw import draw
     from whatwhere.outputs.report import write_report
-    from whatwhere.runtime import Predictor, load
+    from whatwhere.runtime import Predictor, Sources, load
     from whatwhere.runtime.explain import explain
     from whatwhere.runtime.foreign.importing import import_model
     from whatwhere.specs import ModelSpec
@@ -60,6 +60,7 @@ _HOME = {
     "Prediction": "types",
     "Predictor": "runtime",
     "Result": "evaluation",
+    "Sources": "runtime",
     "TrainError": "errors",
     "UsageError": "errors",
     "WhatwhereError": "errors",
@@ -106,6 +107,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Result",
+    "Sources",
     "TrainError",
     "UsageError",
     "WhatwhereError",
