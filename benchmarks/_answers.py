@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import whatwhere as ww
-from whatwhere.evaluation.calibrate import plain
+from whatwhere.evaluation.calibrating import plain
 from whatwhere.runtime import Predictor, shipped
 from whatwhere.types import Task
 

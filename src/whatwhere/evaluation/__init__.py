@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from whatwhere.evaluation.advice import Advice
 from whatwhere.evaluation.advisor import advise
-from whatwhere.evaluation.calibrate import Calibration, calibrate
+from whatwhere.evaluation.calibrating import Calibration, calibrate
 from whatwhere.evaluation.comparison import Comparison, compare
 from whatwhere.evaluation.result import Result
 from whatwhere.evaluation.run import evaluate
