@@ -11,8 +11,7 @@ from factories import picture, write_model
 from whatwhere.errors import ImageError, UsageError
 from whatwhere.images import encode_image, read_image
 from whatwhere.runtime import Failure, Predictor, load
-from whatwhere.runtime.items import Item, broken, file_item, name_of
-from whatwhere.runtime.predictor import pixels_of
+from whatwhere.runtime.items import Item, broken, file_item, name_of, pixels_of
 from whatwhere.types import Prediction
 
 Pillow = pytest.importorskip("PIL.Image")

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+from whatwhere.runtime.items import Source
 from whatwhere.runtime.loading import find_file, load, load_file, read_spec
-from whatwhere.runtime.predictor import Failure, Predictor, PredictorBase, Source
+from whatwhere.runtime.predictor import Failure, Predictor, PredictorBase
 from whatwhere.runtime.sources import Sources, expand
 
 __all__ = [

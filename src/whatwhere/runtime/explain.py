@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from whatwhere.errors import UsageError
 from whatwhere.images import DEFAULT_MAX_PIXELS
 from whatwhere.runtime.cascade import Pair
-from whatwhere.runtime.items import name_of
+from whatwhere.runtime.items import Source, name_of, pixels_of
 from whatwhere.runtime.loading import load
 from whatwhere.runtime.masking import Method, Occlusion, Progress, Rise
-from whatwhere.runtime.predictor import Predictor, Source, pixels_of
+from whatwhere.runtime.predictor import Predictor
 from whatwhere.runtime.subjects import Kind, Subject, find_subjects
 from whatwhere.types import Boxes
 

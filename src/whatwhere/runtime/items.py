@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeGuard
+from typing import Any, Protocol, TypeAlias, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whatwhere.errors import ImageError, UsageError
-from whatwhere.images import read_image
+from whatwhere.images import DEFAULT_MAX_PIXELS, read_image
 from whatwhere.types import Image
 
 
@@ -50,6 +51,11 @@ class Item:
 
     name: str
     read: Callable[[int], Image]
+
+
+Source: TypeAlias = "str | os.PathLike[str] | bytes | Image | Item | PillowImage"
+"""A picture: its path, the bytes of its file, RGB pixels uint8 (height, width, 3), an item of
+`Sources`, or a Pillow image."""
 
 
 def broken(name: str, error: ImageError) -> Item:
@@ -120,3 +126,35 @@ def pillow_pixels(picture: Any, max_pixels: int) -> Image:
         return np.array(picture.convert("RGB"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(f"the Pillow image cannot be read ({error}): check its file") from error
+
+
+def pixels_of(source: Source, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
+    """RGB pixels of a source, uint8 (height, width, 3).
+
+    Raises:
+        ImageError: the picture cannot be read, or has more pixels than this.
+        UsageError: the source is none.
+    """
+    if isinstance(source, np.ndarray):
+        return check_image(source)
+    if isinstance(source, Item):
+        return source.read(max_pixels)
+    if is_pillow(source):
+        return pillow_pixels(source, max_pixels)
+    if isinstance(source, str | os.PathLike | bytes):
+        return read_image(source, max_pixels=max_pixels)
+    raise UsageError(
+        f"a picture cannot be a {type(source).__name__}:"
+        " give a path, the bytes of a file, an RGB array or a Pillow image"
+    )
+
+
+def check_image(image: NDArray[Any]) -> Image:
+    """An array, refused if it is no picture."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        shape = " x ".join(str(side) for side in image.shape)
+        raise UsageError(
+            f"an array must be RGB, uint8, height x width x 3, not {image.dtype} {shape}:"
+            " convert it first"
+        )
+    return image

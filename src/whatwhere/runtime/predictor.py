@@ -13,20 +13,16 @@ from threading import Lock, Semaphore
 from typing import Any, TypeAlias, cast, overload
 
 import numpy as np
-from numpy.typing import NDArray
 
 from whatwhere.errors import ImageError, UsageError, WhatwhereError
-from whatwhere.images import DEFAULT_MAX_PIXELS, read_image
+from whatwhere.images import DEFAULT_MAX_PIXELS
 from whatwhere.runtime.backends import Backend
-from whatwhere.runtime.items import Item, PillowImage, is_pillow, name_of, pillow_pixels
+from whatwhere.runtime.items import Source, check_image, name_of, pixels_of
 from whatwhere.runtime.lanes import in_lanes
 from whatwhere.runtime.tiling import Preparation, Prepared, predict
 from whatwhere.specs import ModelSpec
 from whatwhere.types import Image, Prediction
 
-Source: TypeAlias = "str | os.PathLike[str] | bytes | Image | Item | PillowImage"
-"""A picture: its path, the bytes of its file, RGB pixels uint8 (height, width, 3), an item of
-`Sources`, or a Pillow image."""
 Watch: TypeAlias = Callable[[int, Image], None]
 """Called with the place of a source and its pixels, uint8 (height, width, 3)."""
 
@@ -223,7 +219,7 @@ class PredictorBase(ABC):
         """
         if not len(images):
             return []
-        prepared = [self.prepare(_check_image(image)) for image in images]
+        prepared = [self.prepare(check_image(image)) for image in images]
         given = [None] * len(prepared) if names is None else list(names)
         return self.infer(prepared, names=given, threshold=threshold, evaluation=evaluation)
 
@@ -351,27 +347,6 @@ class Predictor(PredictorBase):
         return f"Predictor({self.spec.name!r}, task={self.spec.task!r}, {self.backend.name})"
 
 
-def pixels_of(source: Source, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image:
-    """RGB pixels of a source, uint8 (height, width, 3).
-
-    Raises:
-        ImageError: the picture cannot be read, or has more pixels than this.
-        UsageError: the source is none.
-    """
-    if isinstance(source, np.ndarray):
-        return _check_image(source)
-    if isinstance(source, Item):
-        return source.read(max_pixels)
-    if is_pillow(source):
-        return pillow_pixels(source, max_pixels)
-    if isinstance(source, str | os.PathLike | bytes):
-        return read_image(source, max_pixels=max_pixels)
-    raise UsageError(
-        f"a picture cannot be a {type(source).__name__}:"
-        " give a path, the bytes of a file, an RGB array or a Pillow image"
-    )
-
-
 def _is_one(source: object) -> bool:
     if isinstance(source, np.ndarray):
         return source.ndim != 4
@@ -390,13 +365,3 @@ def _answers(stream: Generator[Prediction | Failure]) -> Iterator[Prediction]:
 def _check_threshold(threshold: float | None) -> None:
     if threshold is not None and not 0 <= threshold <= 1:
         raise UsageError(f"threshold must be in 0..1, not {threshold}")
-
-
-def _check_image(image: NDArray[Any]) -> Image:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        shape = " x ".join(str(side) for side in image.shape)
-        raise UsageError(
-            f"an array must be RGB, uint8, height x width x 3, not {image.dtype} {shape}:"
-            " convert it first"
-        )
-    return image
