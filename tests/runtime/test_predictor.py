@@ -218,7 +218,7 @@ class Counting(PredictorBase):
     def __init__(self, threads: int = 2, lanes: int = 1) -> None:
         super().__init__("counting", batch=2)
         self._threads = threads
-        self.lanes = lanes
+        self.loaded_for = lanes
         self.loaded: list[Counting] = []
         self.trials: list[bool] = []
         self.batches: list[int] = []
@@ -266,7 +266,7 @@ def test_many_pictures_run_in_as_many_lanes_as_the_model_has_threads() -> None:
     model = Counting(threads=3)
     assert len(list(model.stream([picture()] * 60, readers=6))) == 60
     (lanes,) = model.loaded
-    assert lanes.lanes == 3
+    assert lanes.loaded_for == 3
     assert sum(model.batches) + sum(lanes.batches) == 60
     assert max(model.most, lanes.most) <= 3
 
@@ -275,7 +275,7 @@ def test_one_thread_means_one_lane() -> None:
     model = Counting(threads=1)
     assert len(list(model.stream([picture()] * 30))) == 30
     assert model.most == 1
-    assert [lanes.lanes for lanes in model.loaded] == [1]
+    assert [lanes.loaded_for for lanes in model.loaded] == [1]
 
 
 def test_very_many_pictures_are_worth_a_trial() -> None:
