@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from whatwhere.evaluation import evaluate
@@ -115,9 +116,6 @@ def test_rtdetr_of_transformers(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
     torch.manual_seed(0)
     net = _rtdetr()
-    # Untrained, all places score alike: which ones are chosen must not hang on rounding.
-    with torch.no_grad():
-        net.model.enc_score_head.weight.normal_(0, 3)
 
     class Plain(torch.nn.Module):  # type: ignore[misc,name-defined]
         def __init__(self) -> None:
@@ -132,15 +130,17 @@ def test_rtdetr_of_transformers(tmp_path: Path) -> None:
     model = imported(tmp_path, file, names=("a", "b", "c"))
     assert model.spec.architecture == "RT-DETR or D-FINE"
     images = pictures(64, 64)[:1]
-    with torch.no_grad():
-        made = net(tensor(images))
+    # Beside the exported graph alone: untrained, all places score alike, and which of them a
+    # network chooses hangs on rounding.
+    session = onnxruntime.InferenceSession(file)
+    logits, shares = session.run(None, {"pixel_values": tensor(images).numpy()})
     answers = model.backend(images)
-    scores, boxes = made.logits.sigmoid().numpy(), made.pred_boxes.numpy() * 64
-    np.testing.assert_allclose(answers["scores"], scores, atol=1e-4)
+    np.testing.assert_allclose(answers["scores"], 1 / (1 + np.exp(-logits)), atol=1e-5)
+    boxes = shares * 64
     corners = np.concatenate(
         [boxes[..., :2] - boxes[..., 2:] / 2, boxes[..., :2] + boxes[..., 2:] / 2], -1
     )
-    np.testing.assert_allclose(answers["boxes"], corners, atol=1e-2)
+    np.testing.assert_allclose(answers["boxes"], corners, atol=1e-3)
 
 
 @pytest.mark.slow
