@@ -17,7 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +113,10 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = write_files(
-            folder, options.images, options.classes, options.boxes, options.found, options.seed
-        )
+        # In a process of its own: Linux counts what the parent held as a child's largest memory.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            size = (options.images, options.classes, options.boxes, options.found, options.seed)
+            files = pool.submit(write_files, folder, *size).result()
         ours = [sys.executable, "-m", "whatwhere", "evaluate", "--data", str(files["truth"])]
         ours += ["--json", "--predictions"]
         commands = {
