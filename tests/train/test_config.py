@@ -95,6 +95,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "workers": ("1", 1),
     "cache": ("0", 0),
     "cache_folder": ("somewhere", "somewhere"),
+    "fingerprints": ("false", False),
     "previews": ("0", 0),
     "tensorboard": ("true", True),
     "mlflow": ("http://localhost:5000", "http://localhost:5000"),

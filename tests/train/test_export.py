@@ -254,7 +254,7 @@ def test_a_file_without_spec_is_not_ours(classifier: Run, tmp_path: Path) -> Non
     model = onnx.load(classifier.model)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "a.onnx")
-    with pytest.raises(ModelError, match="not a Whatwhere model"):
+    with pytest.raises(ModelError, match="which pixels it takes cannot be seen"):
         load(tmp_path / "a.onnx")
 
 

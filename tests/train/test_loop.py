@@ -107,6 +107,7 @@ def test_what_a_run_leaves(detector: Run, classifier: Run) -> None:
             "model.safetensors",
             "previews",
             "report.html",
+            "seen.npz",
         ]
         table = metric_rows(run.folder)
         assert list(table[0])[:2] == ["epoch", "rate"]

@@ -268,8 +268,9 @@ def test_best_and_last_weights(
 ) -> None:
     found = {}
 
-    def stop(*arguments: Any, tensors: Any = None, **options: Any) -> None:
+    def stop(*arguments: Any, tensors: Any = None, **options: Any) -> Run:
         found["tensors"] = tensors
+        return detector
 
     monkeypatch.setattr(run_module, "finish", stop)
     run_module.export_run(detector.folder, tmp_path / "a.onnx")
