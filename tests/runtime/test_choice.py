@@ -146,3 +146,17 @@ def test_a_real_trial() -> None:
     assert found.name in BACKENDS
     images = np.zeros((1, 64, 64, 3), np.uint8)
     assert choice.difference(auto(images), found(images)) <= choice.TOLERANCE
+
+
+def test_engines_that_lost_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+
+    def quickest(engines: list[str], opened: choice.Opener, lanes: int, title: str) -> str:
+        assert [opened(name, lanes).name for name in engines] == engines
+        return engines[0]
+
+    monkeypatch.setattr(choice, "quickest", quickest)
+    auto = open_backend("auto", model_bytes("detect"), threads=2)
+    assert isinstance(auto, AutoBackend)
+    found = auto.with_lanes(2, trial=True)
+    assert set(auto._opened.values()) == {auto, found}

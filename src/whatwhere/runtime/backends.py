@@ -213,6 +213,9 @@ class AutoBackend(OnnxRuntimeBackend):
                 title = "the model" if isinstance(self._model, bytes) else str(self._model)
                 found = choice.quickest(engines, self._open, lanes, title)
                 choice.remember(key, found)
+                # Graphs of engines that lost are not held on to.
+                kept = (self.name, found)
+                self._opened = {k: v for k, v in self._opened.items() if v is self or k[0] in kept}
             if found is not None and found in BACKENDS:
                 chosen = found
         return self._open(chosen, lanes)
