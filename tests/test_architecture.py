@@ -63,6 +63,12 @@ RESERVED: dict[str, set[str]] = {
     "openvino": {"runtime"},
     "platformdirs": {"runtime"},
     "typer": {"cli"},
+    "starlette": {"serve"},
+    "uvicorn": {"serve"},
+    "websockets": {"serve"},
+    "python_multipart": {"serve"},
+    "prometheus_client": {"serve"},
+    "sqlalchemy": {"serve"},
 }
 _IMPORT_NAMES = {
     "mlflow_skinny": "mlflow",
