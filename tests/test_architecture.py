@@ -30,12 +30,13 @@ ALLOWED: dict[str, set[str]] = {
     "specs": {"errors", "types", "scoremaps", "images", "transforms"},
     "data": {"errors", "types", "images"},
     "runtime": {"errors", "types", "scoremaps", "images", "transforms", "specs"},
+    "drift": _BASE,
     "metrics": {"errors", "types", "scoremaps", "images", "data"},
     "outputs": _BASE | {"data", "metrics"},
     "evaluation": _BASE | {"data", "metrics", "outputs"},
-    "train": _MEASURE,
-    "serve": _BASE | {"data", "metrics", "outputs"},
-    "cli": _MEASURE | {"train", "serve"},
+    "train": _MEASURE | {"drift"},
+    "serve": _BASE | {"data", "drift", "metrics", "outputs"},
+    "cli": _MEASURE | {"drift", "train", "serve"},
     "__main__": {"cli"},
 }
 
