@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from whatwhere.runtime import Predictor, Sources, load
     from whatwhere.runtime.explain import explain
     from whatwhere.runtime.foreign.importing import import_model
+    from whatwhere.runtime.fusion import fuse
     from whatwhere.specs import ModelSpec
     from whatwhere.train import train
     from whatwhere.types import Label, Labels, Prediction
@@ -71,6 +72,7 @@ _HOME = {
     "evaluate": "evaluation",
     "evaluate_predictions": "evaluation",
     "explain": "runtime.explain",
+    "fuse": "runtime.fusion",
     "import_model": "runtime.foreign.importing",
     "load": "runtime",
     "merge": "data",
@@ -119,6 +121,7 @@ __all__ = [
     "evaluate",
     "evaluate_predictions",
     "explain",
+    "fuse",
     "import_model",
     "load",
     "merge",

@@ -31,8 +31,16 @@ SEEN_KEY = "whatwhere_seen"
 
 Not part of the spec: it may be left out or taken away, and is not needed to predict.
 """
+DRIFT_KEY = "whatwhere_drift"
+"""Metadata entry of a model file: what later pictures are compared with, see `drift.Reference`.
+
+Not part of the spec, as `SEEN_KEY`.
+"""
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Suppress = Literal["nms", "soft", "soft-linear", "wbf"]
+Merge = Literal["nms", "nmm", "greedy-nmm"]
+MergeMetric = Literal["iou", "ios"]
 _Positive = Annotated[float, Field(gt=0)]
 
 
@@ -87,17 +95,45 @@ class PostprocessSpec(_Part):
         unless `ModelSpec.thresholds` names the class. Evaluation uses `evaluation_threshold`
         instead, on the scores of boxes as the model gives them.
     nms_iou: boxes of one class that overlap a better one by more than this IoU are dropped.
+    suppress: "nms" drops them; "soft" (Gaussian) and "soft-linear" lower their scores (Soft-NMS);
+        "wbf" makes their weighted mean (weighted box fusion), see `runtime.suppress`.
+    soft_sigma: of the Gaussian.
     max_detections: at most this many boxes a picture, best first.
     top: `classify` gives this many labels a picture.
     end_to_end: the graph's boxes are final; no non-maximum suppression is done.
+    merge: of pictures in tiles: how boxes of all tiles come together. "nms": boxes cut by a
+        tile's border are dropped, one suppression sees the rest. "nmm" and "greedy-nmm":
+        each tile is answered by itself, then boxes that overlap become the rectangle around
+        them, see `runtime.merging`.
+    merge_metric: what overlap is for nmm: IoU, or "ios", over the smaller box.
+    merge_overlap: boxes that overlap by at least this much are merged.
     """
 
     score_threshold: Fraction = 0.25
     evaluation_threshold: Fraction = 0.001
     nms_iou: Fraction = 0.6
+    suppress: Suppress = "nms"
+    soft_sigma: float = Field(default=0.5, gt=0)
     max_detections: int = Field(default=300, ge=1)
     top: int = Field(default=5, ge=1)
     end_to_end: bool = False
+    merge: Merge = "nms"
+    merge_metric: MergeMetric = "ios"
+    merge_overlap: float = Field(default=0.5, gt=0, le=1)
+
+
+class SeenObjects(_Part):
+    """Sizes of what a detector was trained on, for the choice of tiles.
+
+    picture: median of the longer sides of the pictures, in pixels.
+    sides: the 5, 25, 50, 75 and 95 % quantiles of the boxes' longer sides, as shares of the longer
+        side of what the model saw them in: the picture, or a tile of it.
+    boxes: how many there were.
+    """
+
+    picture: int = Field(ge=1)
+    sides: tuple[float, float, float, float, float]
+    boxes: int = Field(ge=1)
 
 
 class ConformalSpec(_Part):
@@ -220,6 +256,7 @@ class ModelSpec(_Part):
         source: where the weights come from.
         license: SPDX expression of the weights' licence.
         data: what it was trained on, if known.
+        objects: of a detector, how large the objects were that it was trained on, if known.
         metrics: scores on held-out data by standard name.
         reference: the run's settings, for reproduction.
         version, date: of the model, not of Whatwhere.
@@ -245,6 +282,7 @@ class ModelSpec(_Part):
     source: str = ""
     license: str = ""
     data: DataSummary | None = None
+    objects: SeenObjects | None = None
     metrics: dict[str, float] = {}
     reference: dict[str, Any] = {}
     version: str = "1"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from factories import NAMES, spec_of
 from whatwhere.errors import ModelError
 from whatwhere.runtime import decode as module
+from whatwhere.runtime import suppress
 from whatwhere.runtime.decode import decode, nms, sigmoid, softmax
 from whatwhere.specs import ModelSpec, PostprocessSpec, PreprocessSpec
 from whatwhere.transforms import Geometry
@@ -65,7 +66,7 @@ def test_suppression_does_not_depend_on_its_blocks(
 ) -> None:
     boxes, scores, ids = some_boxes(5, 300, classes=2)
     whole = nms(boxes, scores, ids, 0.4).tolist()
-    monkeypatch.setattr(module, "_BLOCK", block)
+    monkeypatch.setattr(suppress, "_BLOCK", block)
     assert nms(boxes, scores, ids, 0.4).tolist() == whole
     assert nms(boxes, scores, ids, 0.4, 20).tolist() == whole[:20]
 

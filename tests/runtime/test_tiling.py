@@ -164,7 +164,9 @@ def test_batches_of_many_sizes_keep_their_order() -> None:
     ]  # fmt: skip
     assert max(run.batches) <= 4
     assert isinstance(prepared[1], Tiles)
-    assert prepared[1].nbytes == len(prepared[1].canvases) * SIZE * SIZE * 3
+    assert prepared[1].nbytes == 300 * 300 * 3 + SIZE * SIZE * 3
+    canvases = [prepared[1].canvas(i) for i in range(len(prepared[1]))]
+    assert {canvas.shape for canvas in canvases} == {(SIZE, SIZE, 3)}
 
 
 def test_evaluation_and_thresholds_reach_the_tiles() -> None:

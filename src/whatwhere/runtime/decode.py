@@ -21,11 +21,21 @@ from whatwhere.runtime.reading import (
     read_scores,
     unsure_rows,
 )
+from whatwhere.runtime.suppress import nms, reduce_boxes
 from whatwhere.specs import AnswerSpec, ModelSpec
 from whatwhere.transforms import Geometry
-from whatwhere.types import Boxes, Prediction, Scores, as_boxes, box_iou
+from whatwhere.types import Boxes, Prediction, Scores, as_boxes
 
-__all__ = ["checked_output", "decode", "lowest_score", "nms", "sigmoid", "softmax"]
+__all__ = [
+    "Found",
+    "checked_output",
+    "decode",
+    "find_objects",
+    "lowest_score",
+    "nms",
+    "sigmoid",
+    "softmax",
+]
 
 FloatArray: TypeAlias = NDArray[Any]
 IdArray: TypeAlias = NDArray[np.int64]
@@ -33,8 +43,6 @@ IdArray: TypeAlias = NDArray[np.int64]
 # Greedy suppression stops early once enough boxes are kept; this bound only matters when
 # a picture has more candidates than that above a threshold near 0.
 MAX_CANDIDATES = 30_000
-# Candidates are compared in blocks: one matrix of 512 x 512 stays in the L2 cache.
-_BLOCK = 512
 
 
 def softmax(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
@@ -53,66 +61,18 @@ def sigmoid(logits: FloatArray, temperature: float = 1.0) -> FloatArray:
     return values
 
 
-def nms(
-    boxes: Boxes,
-    scores: Scores,
-    class_ids: IdArray,
-    iou: float,
-    max_kept: int | None = None,
-) -> IdArray:
-    """Greedy non-maximum suppression within each class; exact.
-
-    A box is dropped when a kept box of its class with a higher score overlaps it by more
-    than `iou`. Equal scores keep the order of the input.
+class Found(NamedTuple):
+    """Objects of one picture, best first, with scores as the model gives them.
 
     Args:
-        boxes: float32 (N, 4), x1 y1 x2 y2.
-        scores: (N,).
-        class_ids: integers (N,).
-        iou: 0..1; boxes that overlap by exactly this much are both kept.
-        max_kept: stop after so many boxes; None for all.
-
-    Returns:
-        Positions of the kept boxes, int64 (K,), best first.
+        boxes: float32 (K, 4), pixels of the picture, inside it.
+        ids: int64 (K,), classes.
+        scores: float32 (K,), not calibrated.
     """
-    order = np.argsort(-scores, kind="stable")
-    limit = len(order) if max_kept is None else max_kept
-    kept = np.zeros(0, dtype=np.int64)
-    for start in range(0, len(order), _BLOCK):
-        block = order[start : start + _BLOCK]
-        if len(kept):
-            block = block[~_overlaps(boxes, class_ids, kept, block, iou).any(axis=0)]
-        kept = np.concatenate([kept, block[_greedy(boxes, class_ids, block, iou)]])
-        if len(kept) >= limit:
-            break
-    return kept[:limit].astype(np.int64)
 
-
-def _overlaps(
-    boxes: Boxes, class_ids: IdArray, rows: IdArray, columns: IdArray, iou: float
-) -> NDArray[np.bool_]:
-    """Which pairs are of one class and overlap too much, (len(rows), len(columns))."""
-    # Comparing ids, instead of moving each class to its own far place, keeps the
-    # coordinates' full precision.
-    same = class_ids[rows][:, None] == class_ids[columns][None, :]
-    too_much: NDArray[np.bool_] = same & (box_iou(boxes[rows], boxes[columns]) > iou)
-    return too_much
-
-
-def _greedy(boxes: Boxes, class_ids: IdArray, block: IdArray, iou: float) -> NDArray[np.bool_]:
-    """Greedy suppression inside one block that is sorted best first, without a loop over boxes.
-
-    A box stays when no better box that stays overlaps it. Starting from "all stay" and
-    applying that rule again and again settles the first t boxes after t rounds, whatever
-    the rest; in practice after the length of the longest chain of overlaps, a few rounds.
-    """
-    drops = np.triu(_overlaps(boxes, class_ids, block, block, iou), 1).astype(np.float32)
-    stays = np.ones(len(block), dtype=np.bool_)
-    while True:
-        after = (stays.astype(np.float32) @ drops) == 0
-        if np.array_equal(after, stays):
-            return stays
-        stays = after
+    boxes: Boxes
+    ids: IdArray
+    scores: Scores
 
 
 def decode(
@@ -123,6 +83,7 @@ def decode(
     threshold: float | None = None,
     evaluation: bool = False,
     images: Sequence[str | None] | None = None,
+    found: Sequence[Found] | None = None,
 ) -> list[Prediction]:
     """One prediction for each picture of a batch.
 
@@ -138,13 +99,20 @@ def decode(
             an anchor above the spec's `evaluation_threshold`. Otherwise an anchor gives one
             box, of its best class, if that reaches its threshold.
         images: name of each picture, for `Prediction.image`.
+        found: the objects of each picture, in place of those in `outputs`.
 
     Raises:
         ModelError: an output is missing, has another shape than the spec says, or is not finite.
     """
     count = len(geometries)
     labels = _decode_labels(outputs, count, spec, threshold, evaluation)
-    objects = _decode_objects(outputs, geometries, spec, threshold, evaluation)
+    objects: list[tuple[Boxes | None, IdArray, Scores]]
+    if spec.task != "detect":
+        objects = [(None, np.zeros(0, np.int64), np.zeros(0, np.float32))] * count
+    else:
+        if found is None:
+            found = find_objects(outputs, geometries, spec, threshold, evaluation)
+        objects = [_calibrated(one, spec) for one in found]
     predictions = []
     for index, geometry in enumerate(geometries):
         said = labels[index]
@@ -247,17 +215,15 @@ def _classes(
     return rows
 
 
-def _decode_objects(
+def find_objects(
     outputs: Mapping[str, FloatArray],
     geometries: Sequence[Geometry],
     spec: ModelSpec,
     threshold: float | None,
     evaluation: bool,
-) -> list[tuple[Boxes | None, IdArray, Scores]]:
-    """For each picture: boxes in picture pixels, class ids and scores, best first."""
+) -> list[Found]:
+    """The objects of each picture of a batch; arguments and errors as of `decode`."""
     count, classes = len(geometries), len(spec.names)
-    if spec.task != "detect":
-        return [(None, np.zeros(0, np.int64), np.zeros(0, np.float32))] * count
     boxes = checked_output(outputs, "boxes", (count, -1, 4), spec)
     scores = checked_output(outputs, "scores", (count, boxes.shape[1], classes), spec)
     if scores.size:
@@ -285,7 +251,7 @@ def _objects(
     limits: FloatArray,
     spec: ModelSpec,
     every_class: bool,
-) -> tuple[Boxes, IdArray, Scores]:
+) -> Found:
     """Boxes of one picture from (A, 4) boxes and (A, C) scores.
 
     Everything is chosen by the scores as the model gives them, which `limits` (C,) refer to, and
@@ -311,21 +277,21 @@ def _objects(
     restored = geometry.to_image(candidates)
     # A box that lies in the letterbox border has no area in the picture.
     real = np.flatnonzero((restored[:, 2:] > restored[:, :2]).all(axis=1))
-    candidates, restored, order = candidates[real], restored[real], order[real]
-    limit = spec.postprocess.max_detections
-    if spec.postprocess.end_to_end:
-        kept = np.arange(min(limit, len(order)))
-    else:
-        iou = spec.postprocess.nms_iou
-        kept = nms(candidates, values[order], class_ids[order], iou, limit)
-    chosen = order[kept]
-    ids = class_ids[chosen].astype(np.int64)
-    final = read_scores(values[chosen], ids, spec.names, spec.answers)
+    candidates, order = candidates[real], order[real]
+    ids = class_ids[order].astype(np.int64)
+    kept = reduce_boxes(candidates, values[order], ids, limits[ids], spec.postprocess)
+    return Found(geometry.to_image(kept.boxes), ids[kept.rows], kept.scores)
+
+
+def _calibrated(found: Found, spec: ModelSpec) -> tuple[Boxes, IdArray, Scores]:
+    """Boxes, class ids and scores as predictions have them, best first."""
+    boxes, ids = found.boxes, found.ids
+    final = read_scores(found.scores, ids, spec.names, spec.answers)
     if spec.maps:
         # Maps of different classes can change the order between them.
         again = np.argsort(-final, kind="stable")
-        kept, ids, final = kept[again], ids[again], final[again]
-    return restored[kept], ids, final
+        boxes, ids, final = boxes[again], ids[again], final[again]
+    return boxes, ids, final
 
 
 def checked_output(

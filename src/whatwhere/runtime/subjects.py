@@ -238,7 +238,7 @@ def _view(engine: Predictor, prepared: Any, name: str, score: float | None, box:
 
 def _views(prepared: Any) -> list[tuple[Image, Geometry]]:
     if isinstance(prepared, Tiles):
-        return list(zip(prepared.canvases, prepared.geometries, strict=True))
+        return [(prepared.canvas(i), lying) for i, lying in enumerate(prepared.geometries)]
     canvas, geometry = prepared
     return [(canvas, geometry)]
 

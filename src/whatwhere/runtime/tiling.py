@@ -2,23 +2,29 @@
 
 A detector whose spec has `tile` sees each picture larger than that in tiles of that many
 picture pixels, so that small objects keep their pixels, and once as a whole, for the objects
-larger than the tiles' overlap (Akyon et al., Slicing Aided Hyper Inference, ICIP 2022). Boxes
-of all tiles go through `decode` together, in picture pixels, so that one suppression sees all.
+larger than the tiles' overlap (Akyon et al., Slicing Aided Hyper Inference, ICIP 2022).
 
-Each object no larger than the overlap lies whole in at least one tile. So a box that touches a
-border inside the picture belongs to an object that is cut there, and is dropped.
+How the boxes of all tiles come together is the spec's `merge`:
+
+- "nms": they go through `decode` together, in picture pixels, so that one suppression sees all.
+  Each object no larger than the overlap lies whole in at least one tile. So a box that touches a
+  border inside the picture belongs to an object that is cut there, and is dropped.
+- "nmm", "greedy-nmm": each tile is answered by itself, then `merging` joins boxes that overlap,
+  so that an object larger than the overlap is put together from its parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from whatwhere.runtime.decode import checked_output, decode, lowest_score
+from whatwhere.runtime.decode import Found, checked_output, decode, find_objects, lowest_score
+from whatwhere.runtime.merging import merge_boxes
 from whatwhere.specs import ModelSpec, PreprocessSpec
 from whatwhere.transforms import Geometry, Preprocess
 from whatwhere.types import Image, Prediction
@@ -29,30 +35,49 @@ Run: TypeAlias = Callable[[NDArray[np.uint8]], Outputs]
 
 # A box closer to a border than this share of the tile's side touches it: boxes are not exact.
 _TOUCH = 0.01
+# A picture may have as many objects as its tiles together, but not more than this.
+_MOST = 5_000
 
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """A picture as a tiling model sees it.
+    """A picture as a tiling model sees it: as a whole first, then tile by tile.
+
+    Only the picture is held; the canvas of a tile is made when it is asked for.
 
     Args:
-        canvases: the model's inputs, uint8 (H, W, 3): the whole picture first, then its tiles.
-        geometries: how the picture lies in each.
+        image: uint8 (height, width, 3).
+        whole: the model's input that shows all of it, uint8 (H, W, 3).
+        fit: makes a canvas of the picture or of a tile.
+        geometries: how the picture lies in each canvas.
         regions: (T, 4) for the tiles, x1 y1 x2 y2 in picture pixels.
         touch: (x, y), picture pixels within which a box touches a border.
         least: the whole picture answers for boxes with a side above this, in picture pixels.
     """
 
-    canvases: tuple[Image, ...]
+    image: Image
+    whole: Image
+    fit: Preprocess
     geometries: tuple[Geometry, ...]
-    regions: NDArray[np.float32]
+    regions: NDArray[np.int64]
     touch: tuple[float, float]
     least: float
 
+    def __len__(self) -> int:
+        """Number of canvases."""
+        return len(self.geometries)
+
+    def canvas(self, number: int) -> Image:
+        """An input of the model, uint8 (H, W, 3): 0 is the whole picture, n the tile n - 1."""
+        if number == 0:
+            return self.whole
+        x1, y1, x2, y2 = self.regions[number - 1].tolist()
+        return self.fit(self.image[y1:y2, x1:x2])[0]
+
     @property
     def nbytes(self) -> int:
-        """Memory of the canvases."""
-        return sum(canvas.nbytes for canvas in self.canvases)
+        """Memory of the picture and its first canvas."""
+        return self.image.nbytes + self.whole.nbytes
 
 
 Prepared: TypeAlias = tuple[Image, Geometry] | Tiles
@@ -94,22 +119,28 @@ class Preparation:
         if height <= rows and width <= columns:
             return self._fit(image)
         overlap = self._spec.tile_overlap
-        made, regions = [self._fit(image)], []
-        for y in starts(height, rows, overlap):
-            for x in starts(width, columns, overlap):
-                part = image[y : y + rows, x : x + columns]
-                canvas, inside = self._fit(part)
-                offset = (
-                    inside.offset[0] - x * inside.scale[0],
-                    inside.offset[1] - y * inside.scale[1],
-                )
-                made.append((canvas, Geometry((height, width), inside.scale, offset)))
-                regions.append((x, y, x + part.shape[1], y + part.shape[0]))
+        regions = [
+            (x, y, min(x + columns, width), min(y + rows, height))
+            for y in starts(height, rows, overlap)
+            for x in starts(width, columns, overlap)
+        ]
+        x1, y1, x2, y2 = regions[0]
+        # All tiles are of one size, so they lie alike in their canvases.
+        inside = self._fit(image[y1:y2, x1:x2])[1]
+        (scale_x, scale_y), (left, top) = inside.scale, inside.offset
+        whole, shown = self._fit(image)
+        size = (height, width)
+        lying = [
+            Geometry(size, inside.scale, (left - x * scale_x, top - y * scale_y))
+            for x, y, _, _ in regions
+        ]
         touch = (_TOUCH * columns, _TOUCH * rows)
         return Tiles(
-            tuple(canvas for canvas, _ in made),
-            tuple(geometry for _, geometry in made),
-            np.array(regions, np.float32),
+            image,
+            whole,
+            self._fit,
+            (shown, *lying),
+            np.array(regions, np.int64),
             touch,
             max(0.0, overlap * min(rows, columns) - 2 * max(touch)),
         )
@@ -124,6 +155,7 @@ def predict(
     evaluation: bool = False,
     images: Sequence[str | None] | None = None,
     at_once: int = 8,
+    threads: int = 1,
 ) -> list[Prediction]:
     """Predictions of a batch of pictures that `Preparation` made.
 
@@ -133,6 +165,7 @@ def predict(
         spec: the model's.
         threshold, evaluation, images: as in `decode`.
         at_once: canvases that go through the model together, where a picture has many.
+        threads: that many such groups of one picture are in work at once.
     """
     plain = [i for i, item in enumerate(prepared) if not isinstance(item, Tiles)]
     answers: dict[int, Prediction] = {}
@@ -151,44 +184,127 @@ def predict(
         answers.update(zip(plain, decoded, strict=True))
     for i, item in enumerate(prepared):
         if isinstance(item, Tiles):
-            limit = lowest_score(spec, threshold, evaluation)
+            asked = _Asked(spec, threshold, evaluation)
+            work = _Work(run, item, at_once, threads)
+            whole = [Geometry(item.geometries[0].image_size, (1.0, 1.0), (0.0, 0.0))]
+            if spec.postprocess.merge == "nms":
+                outputs, joined = _together(work, asked), None
+            else:
+                outputs, joined = _one_by_one(work, asked)
             answers[i] = decode(
-                _merged(run, item, spec, limit, at_once),
-                [Geometry(item.geometries[0].image_size, (1.0, 1.0), (0.0, 0.0))],
-                _suppressing(spec),
+                outputs,
+                whole,
+                _for_all(spec, len(item)),
                 threshold=threshold,
                 evaluation=evaluation,
                 images=[names[i]],
+                found=joined,
             )[0]
     return [answers[i] for i in range(len(prepared))]
 
 
-def _merged(
-    run: Run, tiles: Tiles, spec: ModelSpec, limit: float, at_once: int
-) -> dict[str, NDArray[Any]]:
+class _Asked(NamedTuple):
+    spec: ModelSpec
+    threshold: float | None
+    evaluation: bool
+
+
+class _Work(NamedTuple):
+    """A picture that goes through the model group by group."""
+
+    run: Run
+    tiles: Tiles
+    at_once: int
+    threads: int
+
+    def each(self, answer: Callable[[range, Outputs], Any]) -> Iterator[Any]:
+        """What is made of each group's canvases (their numbers) and outputs, in order."""
+        count = len(self.tiles)
+        groups = [
+            range(start, min(start + self.at_once, count))
+            for start in range(0, count, self.at_once)
+        ]
+
+        def work(group: range) -> Any:
+            return answer(group, self.run(np.stack([self.tiles.canvas(i) for i in group])))
+
+        if self.threads == 1 or len(groups) == 1:
+            yield from map(work, groups)
+            return
+        with ThreadPoolExecutor(self.threads) as pool:
+            yield from pool.map(work, groups)
+
+
+def _together(work: _Work, asked: _Asked) -> dict[str, NDArray[Any]]:
     """Outputs of all canvases as those of one, `boxes` (1, K, 4) in picture pixels."""
-    boxes, scores = [], []
-    merged: dict[str, NDArray[Any]] = {}
-    for start in range(0, len(tiles.canvases), at_once):
-        group = tiles.canvases[start : start + at_once]
-        outputs = run(np.stack(group))
-        if start == 0 and "logits" in outputs:
-            merged["logits"] = outputs["logits"][:1]  # labels are of the whole picture
+    spec, tiles = asked.spec, work.tiles
+    limit = lowest_score(spec, asked.threshold, asked.evaluation)
+
+    def answer(group: range, outputs: Outputs) -> dict[str, NDArray[Any]]:
         all_boxes = checked_output(outputs, "boxes", (len(group), -1, 4), spec)
         shape = (len(group), all_boxes.shape[1], len(spec.names))
         all_scores = checked_output(outputs, "scores", shape, spec)
-        for i, row in enumerate(range(start, start + len(group))):
+        boxes, scores = [], []
+        for i, number in enumerate(group):
             best = all_scores[i].max(axis=1)
             kept = np.flatnonzero(~(best < limit))
-            found = _in_picture(all_boxes[i][kept], tiles.geometries[row])
+            found = _in_picture(all_boxes[i][kept], tiles.geometries[number])
             # What is not finite is kept, for `decode` to refuse.
             broken = ~np.isfinite(best[kept])
-            wanted = np.flatnonzero(_answers_for(found, tiles, row - 1) | broken)
+            wanted = np.flatnonzero(_answers_for(found, tiles, number - 1) | broken)
             boxes.append(found[wanted])
             scores.append(all_scores[i][kept[wanted]])
-    merged["boxes"] = np.concatenate(boxes)[None]
-    merged["scores"] = np.concatenate(scores)[None]
-    return merged
+        made = {"boxes": np.concatenate(boxes)[None], "scores": np.concatenate(scores)[None]}
+        return made | _labels(group, outputs)
+
+    parts = list(work.each(answer))
+    joined = {
+        name: np.concatenate([part[name] for part in parts], axis=1) for name in ("boxes", "scores")
+    }
+    return {**parts[0], **joined}
+
+
+def _one_by_one(work: _Work, asked: _Asked) -> tuple[dict[str, NDArray[Any]], list[Found]]:
+    """Labels of the whole picture, and objects of all canvases, merged."""
+    spec, tiles = asked.spec, work.tiles
+    post = spec.postprocess
+
+    def answer(group: range, outputs: Outputs) -> tuple[dict[str, NDArray[Any]], list[Found]]:
+        lying = [tiles.geometries[number] for number in group]
+        objects = find_objects(outputs, lying, spec, asked.threshold, asked.evaluation)
+        return _labels(group, outputs), [
+            _inside(one, tiles, number - 1) for one, number in zip(objects, group, strict=True)
+        ]
+
+    parts = list(work.each(answer))
+    every = [one for _, objects in parts for one in objects]
+    found = Found(*(np.concatenate(values) for values in zip(*every, strict=True)))
+    merged = merge_boxes(
+        found.boxes,
+        found.scores,
+        found.ids,
+        greedy=post.merge == "greedy-nmm",
+        metric=post.merge_metric,
+        overlap=post.merge_overlap,
+    )
+    rows = merged.rows[: _most(spec, len(tiles))]
+    boxes = merged.boxes[: len(rows)]
+    return parts[0][0], [Found(boxes, found.ids[rows], found.scores[rows])]
+
+
+def _labels(group: range, outputs: Outputs) -> dict[str, NDArray[Any]]:
+    """Labels are of the whole picture, which is the first canvas."""
+    return {"logits": outputs["logits"][:1]} if 0 in group and "logits" in outputs else {}
+
+
+def _inside(found: Found, tiles: Tiles, tile: int) -> Found:
+    """Boxes of a tile do not reach beyond it: what is there, others see."""
+    if tile < 0:
+        return found
+    x1, y1, x2, y2 = tiles.regions[tile].tolist()
+    boxes = np.clip(found.boxes, (x1, y1, x1, y1), (x2, y2, x2, y2)).astype(np.float32)
+    real = (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    return Found(boxes[real], found.ids[real], found.scores[real])
 
 
 def _in_picture(boxes: NDArray[Any], geometry: Geometry) -> NDArray[Any]:
@@ -216,9 +332,16 @@ def _answers_for(boxes: NDArray[Any], tiles: Tiles, tile: int) -> NDArray[np.boo
     return ~cut
 
 
-def _suppressing(spec: ModelSpec) -> ModelSpec:
-    """The spec with non-maximum suppression: also an end-to-end model answers tile by tile."""
-    if not spec.postprocess.end_to_end:
-        return spec
-    changed = spec.postprocess.model_copy(update={"end_to_end": False})
-    return spec.model_copy(update={"postprocess": changed})
+def _most(spec: ModelSpec, canvases: int) -> int:
+    """Objects of a picture in so many canvases, at most."""
+    own = spec.postprocess.max_detections
+    return max(own, min(own * canvases, _MOST))
+
+
+def _for_all(spec: ModelSpec, canvases: int) -> ModelSpec:
+    """The spec for boxes of all canvases together.
+
+    With non-maximum suppression: also an end-to-end model answers tile by tile.
+    """
+    changed = {"end_to_end": False, "max_detections": _most(spec, canvases)}
+    return spec.model_copy(update={"postprocess": spec.postprocess.model_copy(update=changed)})
