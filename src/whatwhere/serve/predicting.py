@@ -1,0 +1,101 @@
+"""`POST /predict`: a picture as the body, or several in a form; JSON or a drawn picture back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from whatwhere.images import encode_image
+from whatwhere.outputs.draw import draw
+from whatwhere.runtime.items import Source, file_item
+from whatwhere.serve.bodies import read_upload
+from whatwhere.serve.engine import Answer
+from whatwhere.serve.errors import RefusedError
+from whatwhere.serve.forms import Picture, clean_name
+from whatwhere.serve.loading import Loaded
+from whatwhere.serve.schemas import PredictOptions, predict_options
+from whatwhere.serve.service import Service, public_words
+from whatwhere.types import Image, Prediction
+
+_DRAWING_QUALITY = 90
+
+
+async def predict(request: Request) -> Response:
+    """Predictions for the pictures of a request."""
+    service: Service = request.app.state.service
+    service.authorize(request, "predict")
+    given = dict(request.query_params)
+    named = clean_name(given.pop("name", ""))
+    asked = predict_options(given)
+    service.check_room(service.repository.resolve(asked.model, asked.version))
+    with service.gate.request() as held:
+        upload = await read_upload(request, held, service.settings)
+        asked = predict_options(given, upload.fields)
+        if asked.annotate and len(upload.pictures) > 1:
+            raise RefusedError(400, "annotate draws one picture: send one at a time")
+        names = [picture.name or named for picture in upload.pictures]
+        loaded, answers = await service.answer(
+            request,
+            [_source(picture) for picture in upload.pictures],
+            model=asked.model,
+            version=asked.version,
+            names=names,
+            threshold=asked.threshold,
+            timeout=asked.timeout,
+        )
+        service.note(request, loaded, answers)
+        if len(answers) == 1 and answers[0].error is not None:
+            raise answers[0].error
+        headers = _headers(loaded, answers)
+        if asked.annotate:
+            drawn = await _drawn(service, answers[0])
+            return Response(drawn, media_type="image/jpeg", headers=headers)
+        rows = [_row(answer, name, asked) for answer, name in zip(answers, names, strict=True)]
+        return JSONResponse({"predictions": rows} if upload.form else rows[0], headers=headers)
+
+
+def routes() -> list[Route]:
+    """The addresses of this module."""
+    return [Route("/predict", predict, methods=["POST"])]
+
+
+def _source(picture: Picture) -> Source:
+    return file_item(picture.name or "the picture", picture.data)
+
+
+def _row(answer: Answer, name: str | None, asked: PredictOptions) -> dict[str, Any]:
+    if answer.prediction is None:
+        assert answer.error is not None
+        return {"image": name, "error": public_words(answer.error)}
+    row = answer.prediction.to_dict()
+    if asked.top is not None:
+        row["labels"] = row["labels"][: asked.top]
+    return row
+
+
+async def _drawn(service: Service, answer: Answer) -> bytes:
+    assert answer.prediction is not None
+    assert answer.image is not None
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(
+        service.workers, _draw_and_encode, answer.prediction, answer.image
+    )
+
+
+def _draw_and_encode(prediction: Prediction, image: Image) -> bytes:
+    return encode_image(draw(prediction, image).image, ".jpg", _DRAWING_QUALITY)
+
+
+def _headers(loaded: Loaded, answers: Sequence[Answer]) -> dict[str, str]:
+    """Which model answered, and where the time went (W3C Server Timing, milliseconds)."""
+    queue = 1e3 * max(answer.queue_seconds for answer in answers)
+    inference = 1e3 * sum(answer.inference_seconds for answer in answers)
+    return {
+        "X-Model": f"{loaded.name}@{loaded.version}",
+        "Server-Timing": f"queue;dur={queue:.2f}, inference;dur={inference:.2f}",
+    }

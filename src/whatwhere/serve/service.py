@@ -1,0 +1,237 @@
+"""What all routes of a server share: models, limits, watchers, and the way to an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
+
+from whatwhere.errors import WhatwhereError
+from whatwhere.runtime.items import Source
+from whatwhere.serve.auth import Authorize, Scope, allow_all
+from whatwhere.serve.engine import Answer, BusyError, ClosedError, Job, LateError
+from whatwhere.serve.errors import RefusedError, refusal
+from whatwhere.serve.events import Observer, Served
+from whatwhere.serve.limits import Gate
+from whatwhere.serve.loading import Loaded
+from whatwhere.serve.repository import Count, Repository
+from whatwhere.serve.settings import ServeSettings
+
+_LOG = logging.getLogger(__name__)
+_RETRY_ENDING = 1.0
+
+
+class Service:
+    """A server without its addresses. Routes get it as `request.app.state.service`.
+
+    Args:
+        settings: how it runs.
+        observers: told of every answer.
+        authorize: decides on each request.
+        asked: see `Repository`.
+    """
+
+    def __init__(
+        self,
+        settings: ServeSettings,
+        observers: Sequence[Observer] = (),
+        authorize: Authorize = allow_all,
+        asked: Count | None = None,
+    ) -> None:
+        self.settings = settings
+        self.repository = Repository(settings, asked)
+        self.observers = tuple(observers)
+        self.gate = Gate(settings.concurrent, settings.upload_bytes_together)
+        self.ending = False
+        self._authorize = authorize
+        # For drawing and other work of milliseconds that would hold up the event loop.
+        self.workers = ThreadPoolExecutor(
+            max(1, self.repository.threads), thread_name_prefix="serve-worker"
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are answered."""
+        return self.repository.ready and not self.ending
+
+    def start(self) -> None:
+        """Load the models; blocks.
+
+        Raises:
+            ModelError, UsageError, MissingExtraError: one of them cannot be loaded.
+        """
+        self.repository.load()
+        self.repository.watch()
+
+    def close(self) -> None:
+        """Answer what was accepted, then end; blocks."""
+        self.ending = True
+        if not self.repository.close(self.settings.drain_seconds):
+            _LOG.error("not everything was answered in %g seconds", self.settings.drain_seconds)
+        self.workers.shutdown()
+        for observer in self.observers:
+            observer.close()
+
+    def authorize(self, request: HTTPConnection, scope: Scope) -> None:
+        """Refuse a request that is not allowed; keep the client's name for the watchers.
+
+        Raises:
+            RefusedError: 401, 403 or 429.
+        """
+        request.state.client = self._authorize(request, scope)
+
+    def check_room(self, loaded: Loaded) -> None:
+        """Refuse a request before its body is read, if its pictures would find no place anyway.
+
+        Raises:
+            RefusedError: 503 with the time after which there is room.
+        """
+        if self.ending:
+            raise _ending()
+        state = loaded.engine.state
+        if state.waiting >= state.queue:
+            raise RefusedError(
+                503,
+                f"{state.waiting} pictures wait already: try again later",
+                retry_seconds=state.service_seconds / state.lanes,
+                close=True,
+            )
+
+    async def answer(
+        self,
+        request: Request | None,
+        sources: Sequence[Source],
+        *,
+        model: str | None = None,
+        version: str | None = None,
+        names: Sequence[str | None] | None = None,
+        threshold: float | None = None,
+        timeout: float | None = None,
+    ) -> tuple[Loaded, list[Answer]]:
+        """Predictions for the pictures of one request.
+
+        The answers stand in the order of the sources; one that failed says why in `error`.
+
+        Args:
+            request: whose body was read to its end; its pictures are dropped when the client
+                goes. None where there is none, such as for a frame of a stream.
+            sources: bytes of files, arrays uint8 (H, W, 3), or items of the runtime.
+            model, version: as in `Repository.resolve`.
+            names: what predictions call the pictures.
+            threshold: lowest score, 0..1.
+            timeout: seconds from now; the server's own deadline if that is sooner.
+
+        Raises:
+            RefusedError: 404 unknown model or version; 503 no room, with the time after which
+                there is some, or the server ends; 504 the deadline passed.
+            ClientDisconnect: the client has gone.
+        """
+        seconds = min(timeout or self.settings.deadline_seconds, self.settings.deadline_seconds)
+        deadline = time.monotonic() + seconds
+        called = names or [None] * len(sources)
+        jobs = [
+            Job(source, deadline, name, threshold)
+            for source, name in zip(sources, called, strict=True)
+        ]
+        try:
+            loaded, futures = self.repository.submit(model, version, jobs)
+        except BusyError as error:
+            raise RefusedError(503, str(error), retry_seconds=error.retry_seconds) from None
+        except ClosedError:
+            raise _ending() from None
+        try:
+            return loaded, await _all(request, futures, seconds)
+        except (LateError, TimeoutError):
+            raise RefusedError(
+                504, f"there was no answer within {seconds:g} seconds: try again later"
+            ) from None
+        except ClosedError:
+            raise _ending() from None
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def note(self, request: HTTPConnection, loaded: Loaded, answers: Sequence[Answer]) -> None:
+        """Keep what watchers are to be told when the request is answered."""
+        request.state.model, request.state.version = loaded.name, loaded.version
+        request.state.served = [
+            Served(
+                request_id=request.state.request_id,
+                time=request.state.time,
+                model=loaded.name,
+                version=loaded.version,
+                route="",
+                status=200 if answer.error is None else refusal(answer.error).status,
+                prediction=answer.prediction,
+                image=answer.image,
+                queue_seconds=answer.queue_seconds,
+                inference_seconds=answer.inference_seconds,
+                batch=answer.batch,
+                place=place,
+                error=None if answer.error is None else public_words(answer.error),
+            )
+            for place, answer in enumerate(answers)
+        ]
+
+    def tell(self, served: Sequence[Served], **common: object) -> None:
+        """Tell the watchers; what one of them raises is logged and goes no further.
+
+        Args:
+            served: what happened.
+            common: fields that are the same in all of it.
+        """
+        for one in served:
+            full = replace(one, **common)  # type: ignore[arg-type]
+            for observer in self.observers:
+                try:
+                    observer.observe(full)
+                except Exception:  # a watcher's defect must not cost an answer
+                    _LOG.exception("%s failed", type(observer).__name__)
+
+
+def public_words(error: WhatwhereError) -> str:
+    """What clients may be told of an error."""
+    return refusal(error).sentence
+
+
+def _ending() -> RefusedError:
+    return RefusedError(
+        503,
+        "the server is ending: try again, another one may answer",
+        retry_seconds=_RETRY_ENDING,
+        close=True,
+    )
+
+
+async def _all(
+    request: Request | None, futures: Sequence[Future[Answer]], seconds: float
+) -> list[Answer]:
+    """All answers, unless the time passes or the client goes first."""
+    work = asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
+    waiting: set[asyncio.Future[object]] = {work}  # type: ignore[arg-type]
+    gone = None
+    if request is not None:
+        gone = asyncio.ensure_future(_gone(request))
+        waiting.add(gone)  # type: ignore[arg-type]
+    try:
+        done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if work in done:
+            return list(work.result())
+        if gone is not None and gone in done:
+            raise ClientDisconnect
+        raise TimeoutError
+    finally:
+        if gone is not None:
+            gone.cancel()
+        work.cancel()
+
+
+async def _gone(request: Request) -> None:
+    """Ends when the client does."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
