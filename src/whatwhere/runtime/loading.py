@@ -11,7 +11,7 @@ from whatwhere.errors import ModelError, UsageError
 from whatwhere.runtime.backends import check_graph, open_backend
 from whatwhere.runtime.onnxfile import OnnxHeader, read_header
 from whatwhere.runtime.predictor import Predictor
-from whatwhere.specs import SEEN_KEY, SPEC_KEY, ModelSpec
+from whatwhere.specs import DRIFT_KEY, SEEN_KEY, SPEC_KEY, ModelSpec
 
 if TYPE_CHECKING:
     from whatwhere.runtime.cascade import Pair
@@ -116,6 +116,7 @@ def load_file(
             made = Predictor(spec, ForeignBackend(engine, spec, place))
         made.file = model if isinstance(model, Path) else None
         made.seen = header.metadata.get(SEEN_KEY, "")
+        made.drift = header.metadata.get(DRIFT_KEY, "")
         return made
     from whatwhere.runtime.foreign import ForeignBackend, announce, recognise
 

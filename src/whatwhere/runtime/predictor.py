@@ -297,6 +297,7 @@ class Predictor(PredictorBase):
         file: that it was loaded from; None if from bytes.
         seen: what that file says about the pictures it was trained on (`specs.SEEN_KEY`); "" if
             nothing.
+        drift: its text of what later pictures are compared with (`specs.DRIFT_KEY`); "" if none.
     """
 
     def __init__(self, spec: ModelSpec, backend: Backend) -> None:
@@ -305,6 +306,7 @@ class Predictor(PredictorBase):
         self.backend = backend
         self.file: Path | None = None
         self.seen = ""
+        self.drift = ""
         self._prepare = Preparation(spec.preprocess)
 
     @property
