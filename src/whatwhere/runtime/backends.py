@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whatwhere.errors import MissingExtraError, ModelError, UsageError
+from whatwhere.runtime.ir import is_ir
 from whatwhere.runtime.onnxfile import Port
 from whatwhere.specs import ModelSpec
 
@@ -240,10 +241,14 @@ def open_backend(name: str, model: Path | bytes, *, threads: int | None = None) 
     """
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, not {threads}")
+    if name not in ("auto", *BACKENDS):
+        raise UsageError(f"unknown backend {name!r}: choose one of auto, {', '.join(BACKENDS)}")
+    if is_ir(model):
+        if name not in ("auto", OpenVinoBackend.name):
+            raise UsageError(f"{model} is OpenVINO's own file, which {name} cannot run")
+        return OpenVinoBackend(model, threads=threads)
     if name == "auto":
         return AutoBackend(model, threads=threads)
-    if name not in BACKENDS:
-        raise UsageError(f"unknown backend {name!r}: choose one of auto, {', '.join(BACKENDS)}")
     return BACKENDS[name](model, threads=threads)
 
 

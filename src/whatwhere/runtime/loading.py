@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from whatwhere.errors import ModelError, UsageError
 from whatwhere.runtime.backends import check_graph, open_backend
+from whatwhere.runtime.ir import is_ir, read_ir
 from whatwhere.runtime.onnxfile import OnnxHeader, read_header
 from whatwhere.runtime.predictor import Predictor
 from whatwhere.specs import DRIFT_KEY, SEEN_KEY, SPEC_KEY, ModelSpec
@@ -93,15 +94,15 @@ def load_file(
     """A predictor from a model file or its bytes; everything is checked before it is used.
 
     Args:
-        model: the ONNX file, or its bytes.
-        backend, threads, names: as in `load`.
+        model: the ONNX file, or its bytes; or an OpenVINO file (`.xml`) that was exported.
+        backend, threads, names: as in `load`; OpenVINO's own file runs in OpenVINO only.
         where: what to call the model in messages; the path by default.
 
     Raises:
         ModelError, UsageError, MissingExtraError: as in `load`.
     """
     place = where or ("the model" if isinstance(model, bytes) else str(model))
-    header = read_header(model, place)
+    header = _header(model, place)
     spec = _own_spec(header, model, place)
     if spec is not None:
         if names is not None:
@@ -136,13 +137,19 @@ def read_spec(model: Path | bytes, where: str | None = None) -> ModelSpec:
         ModelError: the file is missing, damaged or of no known form.
     """
     place = where or ("the model" if isinstance(model, bytes) else str(model))
-    header = read_header(model, place)
+    header = _header(model, place)
     spec = _own_spec(header, model, place)
     if spec is not None:
         return spec
     from whatwhere.runtime.foreign import recognise
 
     return recognise(header, model, place).spec
+
+
+def _header(model: Path | bytes, place: str) -> OnnxHeader:
+    if isinstance(model, Path) and is_ir(model):
+        return read_ir(model, place)
+    return read_header(model, place)
 
 
 def _own_spec(header: OnnxHeader, model: Path | bytes, place: str) -> ModelSpec | None:
