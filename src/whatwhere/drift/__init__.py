@@ -1,7 +1,7 @@
 """Are the pictures and answers of today those that a model was judged on?
 
-A `Reference` is a sample of pictures as numbers, small enough for the model file; a `Judge` compares
-windows of later pictures with it, at a stated rate of false alarms. NumPy and OpenCV only.
+A `Reference` is a sample of pictures as numbers, small enough for the model file; a `Judge`
+compares windows of later pictures with it, at a stated rate of false alarms. NumPy and OpenCV only.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ def embed(image: Image) -> NDArray[np.float32]:
     Triggs, Histograms of oriented gradients, CVPR 2005, for one cell), and standard deviations of
     three levels of the Laplacian pyramid (3; Burt and Adelson, 1983).
 
-    It sees what a person sees at a glance; what only the model's own features would show, it misses.
+    It sees what a person sees at a glance, and misses what only a network's features would show.
 
     Args:
         image: RGB uint8 (height, width, 3).
@@ -129,6 +129,11 @@ def counted(
     rows = [row for row, limit in enumerate(limits) if scores[row] >= limit]
     sizes = none
     if prediction.boxes is not None:
+        # Evaluation gives a box once for each class that it may be, the best first.
+        first: dict[bytes, int] = {}
+        for row in rows:
+            first.setdefault(prediction.boxes[row].tobytes(), row)
+        rows = list(first.values())
         x1, y1, x2, y2 = prediction.boxes[rows].T
         area = np.clip(x2 - x1, 0, None) * np.clip(y2 - y1, 0, None)
         whole = max(1, prediction.width * prediction.height)

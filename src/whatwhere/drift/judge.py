@@ -166,13 +166,15 @@ class Judge:
         a, b = _samples(rng, count, count), _samples(rng, count, self.window)
         null = self._statistics(a, b, self.reference.rows, kernel)
         values = np.stack(list(null.values()))
-        self._middle = np.median(values, axis=1)
+        middle = np.median(values, axis=1)
         floors = np.array([_FLOORS[_kind(name)] for name in null])
-        self._unit = np.maximum(np.quantile(values, 0.99, axis=1) - self._middle, floors)
-        worst = ((values - self._middle[:, None]) / self._unit[:, None]).max(axis=0)
+        unit = np.maximum(np.quantile(values, 0.99, axis=1) - middle, floors)
+        worst = ((values - middle[:, None]) / unit[:, None]).max(axis=0)
         start = float(np.quantile(worst, 1 - _TAIL))
         excess = float((worst[worst >= start] - start).mean())
-        self._limit = start + excess * math.log(_TAIL / rate)
+        limit = start + excess * math.log(_TAIL / rate)
+        # Of a constant reference nothing varies; the floors are its limits.
+        self._limits = middle + np.maximum(limit * unit, floors)
 
     def _statistics(self, a: Floats, b: Floats, rows: Rows, kernel: Floats) -> dict[str, Floats]:
         kept = len(SCALARS) if self.answers else PIXELS
@@ -211,7 +213,6 @@ class Judge:
         points = both.embeddings.astype(np.float64) * self._scale
         kernel = statistics.gaussian(statistics.squared_distances(points), self._width)
         values = self._statistics(a, b, both, kernel)
-        limits = self._middle + self._limit * self._unit
         return Verdict(
             self.window,
             tuple(
@@ -223,7 +224,7 @@ class Judge:
                     bool(value[0] > limit),
                     self._words(name, theirs),
                 )
-                for (name, value), limit in zip(values.items(), limits, strict=True)
+                for (name, value), limit in zip(values.items(), self._limits, strict=True)
             ),
         )
 
@@ -241,9 +242,15 @@ class Judge:
             getattr(rows, name).sum(axis=0, dtype=np.float64)[None] for rows in (ours, window)
         ]
         p, q = (shares(count)[0] for count in counts)
-        most = int(np.argmax((q - p) * np.log(q / p)))
-        word = "more" if q[most] > p[most] else "fewer"
-        return f"{word} {self._bin(name, most)} ({q[most]:.0%}, {p[most]:.0%} in the reference)"
+        gain = (q - p) * np.log(q / p)
+        ends = (
+            int(np.argmax(np.where(q > p, gain, -1))),
+            int(np.argmax(np.where(q < p, gain, -1))),
+        )
+        return " and ".join(
+            f"{word} {self._bin(name, end)} ({q[end]:.0%}, {p[end]:.0%} in the reference)"
+            for word, end in zip(("more", "fewer"), ends, strict=True)
+        )
 
     def _bin(self, name: str, place: int) -> str:
         if name == "classes":

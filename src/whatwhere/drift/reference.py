@@ -193,11 +193,16 @@ class _Stored(BaseModel):
 
 def answers_digest(spec: ModelSpec) -> str:
     """What changes the answers of one and the same graph, in 16 hexadecimal digits."""
-    parts: dict[str, Any] = spec.answers.model_dump(mode="json")
-    parts["names"] = spec.names
-    parts["postprocess"] = spec.postprocess.model_dump(
-        mode="json", exclude={"evaluation_threshold"}
-    )
+    # Without defaults, so that a later version with more fields finds the same.
+    parts: dict[str, Any] = {
+        "names": spec.names,
+        "answers": spec.answers.model_dump(
+            mode="json", exclude_defaults=True, exclude={"conformal"}
+        ),
+        "postprocess": spec.postprocess.model_dump(
+            mode="json", exclude_defaults=True, exclude={"evaluation_threshold", "top"}
+        ),
+    }
     text = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -27,6 +27,7 @@ from whatwhere.train.loop import METRICS, WEIGHTS
 from whatwhere.train.models import Network
 from whatwhere.train.network import architecture, family_of
 from whatwhere.train.prepare import CONFIG, parity_pictures
+from whatwhere.train.reference import drift_entry
 from whatwhere.train.seen import seen_entry
 from whatwhere.train.state import State
 from whatwhere.train.watch import Listener
@@ -114,7 +115,8 @@ def finish(
     today = datetime.now(UTC).date().isoformat()
     final = spec.model_copy(update={"metrics": metrics, "date": today})
     target = path or folder / MODEL
-    write_atomic(target, with_metadata(with_spec(file, final), seen_entry(folder), str(target)))
+    entries = seen_entry(folder) | drift_entry(predictor, validation, result, listener)
+    write_atomic(target, with_metadata(with_spec(file, final), entries, str(target)))
     if report:
         settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         write_report(
