@@ -115,6 +115,7 @@ def _register() -> None:
         "advise",
         "export",
         "bench",
+        "serve",
         "data",
         "models",
         "models_import",

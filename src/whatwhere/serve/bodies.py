@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -68,7 +68,9 @@ async def read_upload(request: Request, held: Held, settings: ServeSettings) -> 
     return Upload(tuple(form.pictures), form.fields, form=True)
 
 
-async def _pieces(request: Request, held: Held, settings: ServeSettings) -> AsyncIterator[bytes]:
+async def _pieces(
+    request: Request, held: Held, settings: ServeSettings
+) -> AsyncGenerator[bytes, None]:
     most = settings.upload_bytes
     too_large = RefusedError(
         413, f"the request is larger than {most} bytes: send smaller or fewer pictures", close=True

@@ -1,0 +1,108 @@
+"""The command `whatwhere serve`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from whatwhere.cli import app
+from whatwhere.cli._options import Backend
+from whatwhere.errors import MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from whatwhere.serve.settings import ServeSettings
+
+
+@app.command()
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Shipped models, model files, run folders or folders of versions, each as PATH,"
+            " NAME=PATH or NAME@VERSION=PATH; the first answers requests that name none.",
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for a free one.")
+    ] = 8000,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; each loads all models.")] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPU threads a process; its share of the cores if left out."),
+    ] = None,
+    backend: Backend = "auto",
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ALIAS=NAME[@VERSION]", help="A further name.", show_default=False),
+    ] = None,
+    queue: Annotated[
+        int, typer.Option(min=1, help="Pictures that may wait for a model; more are refused.")
+    ] = 64,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most pictures at once; measured if left out."),
+    ] = None,
+    deadline: Annotated[
+        float, typer.Option(min=0.001, help="Seconds after which a request is given up.")
+    ] = 30.0,
+    megabytes: Annotated[float, typer.Option(min=0.001, help="Largest request.")] = 32.0,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(min=1, help="Refuse larger pictures; 50 million if left out."),
+    ] = None,
+    watch: Annotated[
+        float,
+        typer.Option(min=0, help="Seconds between looks for changed model files; 0 for never."),
+    ] = 2.0,
+    insecure: Annotated[
+        bool,
+        typer.Option("--insecure", help="Listen on a public address although there are no keys."),
+    ] = False,
+) -> int:
+    """Answer requests over HTTP: predictions, models, health.
+
+    It ends with Ctrl-C or SIGTERM, when it has answered what it accepted.
+    """
+    if find_spec("starlette") is None or find_spec("uvicorn") is None:
+        raise MissingExtraError("serve", "Serving a model")
+    from whatwhere.serve.run import run
+    from whatwhere.serve.settings import model_sources, serve_settings
+
+    limits = {} if max_pixels is None else {"max_pixels": max_pixels}
+    settings = serve_settings(
+        models=model_sources(models or []),
+        aliases=dict(_alias(one) for one in alias or []),
+        host=host,
+        port=port,
+        workers=workers,
+        threads=threads,
+        backend=backend,
+        queue=queue,
+        pictures=min(64, queue),
+        batch=batch,
+        deadline_seconds=deadline,
+        upload_bytes=int(megabytes * 1e6),
+        upload_bytes_together=max(512_000_000, int(megabytes * 1e6)),
+        watch_seconds=watch,
+        insecure=insecure,
+        **limits,
+    )
+    return run(settings, lambda address: _announce(settings, address))
+
+
+def _announce(settings: ServeSettings, address: str) -> None:
+    names = ", ".join(dict.fromkeys(source.name for source in settings.models))
+    typer.echo(f"whatwhere: {names} at {address} (Ctrl-C ends it)", err=True)
+    if settings.insecure:
+        typer.echo("whatwhere: anybody who can reach this address may use it", err=True)
+
+
+def _alias(given: str) -> tuple[str, str]:
+    name, equals, target = given.partition("=")
+    if not (name and equals and target):
+        raise UsageError(f"--alias {given}: write  --alias ALIAS=NAME  or  ALIAS=NAME@VERSION")
+    return name, target

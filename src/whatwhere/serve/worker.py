@@ -1,0 +1,88 @@
+"""One process that answers requests, until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from whatwhere.serve.assembly import assemble
+from whatwhere.serve.repository import Count
+from whatwhere.serve.service import Service
+from whatwhere.serve.settings import ServeSettings
+
+
+class _Server(uvicorn.Server):
+    """Tells the service that the end has begun, and others that it runs."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, begun: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._service = service
+        self._begun = begun
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._begun()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._service.ending = True
+        super().handle_exit(sig, frame)
+
+
+def work(
+    settings: ServeSettings,
+    listener: socket.socket,
+    asked: Count | None,
+    begun: Callable[[], None],
+) -> None:
+    """Load the models, answer requests, and after SIGTERM or SIGINT what was accepted.
+
+    Args:
+        listener: bound; other processes may accept from it, too.
+        asked: see `Repository`.
+        begun: called when requests are answered.
+
+    Raises:
+        ModelError, UsageError, MissingExtraError: a model cannot be loaded.
+    """
+    set_up_logging()
+    # uvicorn raises the signal that ended it once more, for whoever waits; the end is orderly,
+    # so the process is to end with status 0. This handler is also the one while models load.
+    early: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: early.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        app = assemble(settings, asked)
+        service: Service = app.state.service
+        service.start()
+        if early:
+            service.close()
+            return
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            lifespan="on",
+            ws_max_size=settings.upload_bytes,
+            timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
+            timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
+        )
+        _Server(config, service, begun).run([listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def set_up_logging() -> None:
+    """Lines on stderr, unless whoever embeds the server has set up something else."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("whatwhere").setLevel(logging.INFO)
