@@ -34,9 +34,10 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"errors", "types", "scoremaps", "images", "data"},
     "outputs": _BASE | {"data", "metrics"},
     "evaluation": _BASE | {"data", "metrics", "outputs"},
-    "train": _MEASURE | {"drift"},
+    "exporting": _MEASURE,
+    "train": _MEASURE | {"drift", "exporting"},
     "serve": _BASE | {"data", "drift", "metrics", "outputs"},
-    "cli": _MEASURE | {"drift", "train", "serve"},
+    "cli": _MEASURE | {"drift", "exporting", "train", "serve"},
     "__main__": {"cli"},
 }
 
@@ -57,11 +58,13 @@ _TRAIN_ONLY = {
 }
 RESERVED: dict[str, set[str]] = {
     **{package: {"train"} for package in _TRAIN_ONLY},
+    "onnx": {"train", "exporting"},
     "polars": {"data", "metrics", "outputs", "evaluation"},
     "hotcoco": {"metrics"},
     "rasterio": {"data"},
-    "onnxruntime": {"runtime"},
-    "openvino": {"runtime"},
+    "onnxruntime": {"runtime", "exporting"},
+    "openvino": {"runtime", "exporting"},
+    "nncf": {"exporting"},
     "platformdirs": {"runtime"},
     "typer": {"cli"},
     "starlette": {"serve"},

@@ -33,6 +33,21 @@ class TrainError(WhatwhereError):
     """Training cannot start or go on."""
 
 
+class GateError(WhatwhereError):
+    """An export loses more on the user's pictures than is allowed; nothing was written.
+
+    Args:
+        message: the sentence.
+        exported: what was measured, an `exporting.Exported`.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, exported: object) -> None:
+        self.exported = exported
+        super().__init__(message)
+
+
 class MissingExtraError(WhatwhereError):
     """A part of Whatwhere that was not installed is needed.
 
