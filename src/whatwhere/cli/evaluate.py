@@ -29,6 +29,15 @@ from whatwhere.cli._options import (
     ScoredTask,
     Split,
 )
+from whatwhere.cli._tiles import (
+    Boxing,
+    MergeBy,
+    MergeOption,
+    SuppressIou,
+    SuppressOption,
+    Tile,
+    TileOverlap,
+)
 from whatwhere.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,6 +126,12 @@ def evaluate(
             "--without-leaks", help="Leave out pictures that the model was trained on, or nearly."
         ),
     ] = False,
+    tile: Tile = None,
+    tile_overlap: TileOverlap = None,
+    merge: MergeOption = None,
+    merge_metric: MergeBy = None,
+    suppress: SuppressOption = None,
+    suppress_iou: SuppressIou = None,
     batch: Batch = None,
     backend: Backend = "auto",
     as_json: Json = False,
@@ -132,6 +147,7 @@ def evaluate(
     if quick and (groups != "auto" or protocol):
         raise UsageError("--quick leaves out what --groups and --protocol are for: leave it out")
     place = data or source
+    boxing = Boxing(tile, tile_overlap, merge, merge_metric, suppress, suppress_iou)
     if predictions is not None:
         if place is None and model is not None:
             place = Path(model)
@@ -145,12 +161,16 @@ def evaluate(
                 "saved predictions do not say what their model was trained on: leave"
                 " --without-leaks out, or give the model"
             )
+        if boxing.asked:
+            raise UsageError(
+                "saved predictions are as they are: leave --tile, --merge and --suppress out"
+            )
         form = predictions_format
         result = _saved(predictions, form, place, format, images, split, task, quick)
         run = None
     else:
         result, run = _evaluate(
-            model, place, format, images, split, task, batch, backend, without_leaks
+            model, place, format, images, split, task, batch, backend, without_leaks, boxing
         )
     if not quick:
         result = result.with_details(samples=samples, groups=groups, protocol=protocol)
@@ -185,10 +205,12 @@ def _evaluate(
     batch: int | None,
     backend: str,
     without_leaks: bool,
+    boxing: Boxing,
 ) -> tuple[Result, Path | None]:
     """The result, and the run's folder if it was one."""
     from whatwhere.data import read
     from whatwhere.evaluation import evaluate
+    from whatwhere.runtime import load
 
     if model is None:
         newest = newest_run(RUNS)
@@ -208,9 +230,11 @@ def _evaluate(
     if split is None and run is not None and not {"test", "val"} & dataset.splits.keys():
         dataset = held_out(dataset, run)
     part = choose_split(dataset, split)
+    # Loaded here only where it is changed.
+    used = boxing.apply(load(model, backend=backend)) if boxing.asked else model
     with progress_bar(len(dataset) if part is None else dataset.splits[part]) as progress:
         result = evaluate(
-            model,
+            used,
             dataset,
             split=part,
             task=task,

@@ -12,6 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from whatwhere.cli import app
+from whatwhere.cli._tiles import (
+    Boxing,
+    MergeBy,
+    MergeOption,
+    SuppressIou,
+    SuppressOption,
+    Tile,
+    TileOverlap,
+)
 from whatwhere.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,6 +91,12 @@ def predict(
     url_seconds: Annotated[
         float, typer.Option(min=0, help="Longest time for a picture from an address.")
     ] = 30,
+    tile: Tile = None,
+    tile_overlap: TileOverlap = None,
+    merge: MergeOption = None,
+    merge_metric: MergeBy = None,
+    suppress: SuppressOption = None,
+    suppress_iou: SuppressIou = None,
     batch: Annotated[
         int | None, typer.Option(min=1, help="Pictures at once.", show_default=False)
     ] = None,
@@ -120,7 +135,8 @@ def predict(
 
         folder = AnswerFolder(save, sources or [])
         items = folder.outside(items)
-    predictor = load(model, backend=backend, threads=threads)
+    boxing = Boxing(tile, tile_overlap, merge, merge_metric, suppress, suppress_iou)
+    predictor = boxing.apply(load(model, backend=backend, threads=threads))
     if top is not None:
         predictor = _with_top(predictor, top)
     if chosen == "coco" and predictor.spec.task != "detect":

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from whatwhere.errors import ModelError, UsageError
 from whatwhere.runtime.predictor import Predictor, PredictorBase
-from whatwhere.specs import ModelSpec
+from whatwhere.specs import ModelSpec, Suppress
 from whatwhere.types import Boxes, Image, Label, Prediction
 
 # Labels of the whole picture below this are left out unless a threshold is asked for: on 700
@@ -92,6 +92,15 @@ class Pair(PredictorBase):
             self.classifier.in_lanes(lanes, trial=trial),
             self.fits,
         )
+
+    def with_tiles(self, tile: int | Literal["auto"] = "auto", **options: Any) -> Pair:
+        """The same pair, its detector seeing large pictures in tiles: `Predictor.with_tiles`."""
+        return Pair(self.detector.with_tiles(tile, **options), self.classifier, self.fits)
+
+    def with_suppression(self, suppress: Suppress | None = None, **options: Any) -> Pair:
+        """The same pair, boxes thinned out in another way: `Predictor.with_suppression`."""
+        detector = self.detector.with_suppression(suppress, **options)
+        return Pair(detector, self.classifier, self.fits)
 
     def prepare(self, image: Image) -> _Prepared:
         """The picture as it is, for the crops, and as each model needs it."""

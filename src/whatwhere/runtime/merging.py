@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whatwhere.runtime.overlaps import IdArray, Metric, Pairs, find_pairs, overlap_of
 from whatwhere.types import Boxes, Scores
@@ -85,7 +86,7 @@ def merge_boxes(
     return Merged(order[kept], grown[kept].astype(np.float32))
 
 
-def _keepers(count: int, pairs: Pairs) -> np.ndarray:
+def _keepers(count: int, pairs: Pairs) -> NDArray[np.bool_]:
     """Boxes that greedy suppression keeps, bool (count,), of boxes sorted best first.
 
     All that overlap no better one that is open are kept at once, and what overlaps them is not.

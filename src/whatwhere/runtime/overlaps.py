@@ -7,8 +7,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from whatwhere.types import Boxes
-
 IdArray: TypeAlias = NDArray[np.int64]
 Metric: TypeAlias = Literal["iou", "ios"]
 """Intersection over union, or over the smaller of the two boxes."""
@@ -50,7 +48,7 @@ def overlap_of(a: NDArray[Any], b: NDArray[Any], metric: Metric = "iou") -> NDAr
 
 
 def find_pairs(
-    boxes: Boxes,
+    boxes: NDArray[Any],
     class_ids: IdArray,
     least: float,
     metric: Metric = "iou",

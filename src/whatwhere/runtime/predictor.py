@@ -1,289 +1,25 @@
-"""From sources to predictions: many pictures in several threads at once, in their order."""
+"""A model on a backend: from pictures to predictions, and the same model with other settings."""
 
 from __future__ import annotations
 
-import os
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock, Semaphore
-from typing import Any, TypeAlias, cast, overload
+from threading import Lock
+from typing import Any, Literal
 
-import numpy as np
-
-from whatwhere.errors import ImageError, UsageError, WhatwhereError
-from whatwhere.images import DEFAULT_MAX_PIXELS
+from whatwhere.runtime import adjust
 from whatwhere.runtime.backends import Backend
-from whatwhere.runtime.items import Source, check_image, name_of, pixels_of
-from whatwhere.runtime.lanes import in_lanes
-from whatwhere.runtime.tiling import Preparation, Prepared, predict
-from whatwhere.specs import ModelSpec
+from whatwhere.runtime.streaming import MANY, Failure, PredictorBase, Ready, Watch
+from whatwhere.runtime.tiling import Preparation, Prepared, Tiles, predict
+from whatwhere.specs import Merge, MergeMetric, ModelSpec, Suppress
 from whatwhere.types import Image, Prediction
 
-Watch: TypeAlias = Callable[[int, Image], None]
-"""Called with the place of a source and its pixels, uint8 (height, width, 3)."""
+__all__ = ["Failure", "Predictor", "PredictorBase", "Ready", "Watch"]
 
-# Loading a graph again for several lanes takes longer than so many pictures a lane gain by it.
-_FEW = 4
-# From so many on it is worth a second or two to find out which engine is the quickest.
-_MANY = 128
-# Each lane holds the model's intermediate results; with more cores a lane gets several.
-_MOST_LANES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A picture that could not be read.
-
-    Args:
-        image: where it came from, as the caller named it; None for bytes and arrays.
-        error: why, with the sentence to show.
-    """
-
-    image: str | None
-    error: WhatwhereError
-
-    def to_dict(self) -> dict[str, str | None]:
-        """The JSON form of `predict --json`."""
-        return {"image": self.image, "error": str(self.error)}
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A picture that was read and fitted for the model.
-
-    Args:
-        name: where it came from.
-        prepared: what `PredictorBase.prepare` gave.
-        ms: milliseconds that reading and fitting took.
-    """
-
-    name: str | None
-    prepared: Any
-    ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What a caller wants of all pictures; see `PredictorBase.stream`."""
-
-    threshold: float | None
-    evaluation: bool
-    max_pixels: int
-    watch: Watch | None
-
-
-class PredictorBase(ABC):
-    """What every predictor offers; a subclass says how to prepare and how to infer.
-
-    `prepare` gets one picture at a time, `infer` a batch; of many pictures both run in several
-    threads at once.
-
-    Args:
-        name: of the model, for `Prediction.model`.
-        batch: pictures that go through the model at once, unless a call says otherwise.
-    """
-
-    def __init__(self, name: str, batch: int = 1) -> None:
-        self.name = name
-        self.batch = batch
-
-    @abstractmethod
-    def in_lanes(self, lanes: int, *, trial: bool = False) -> PredictorBase:
-        """The same model, loaded for `infer` in so many threads at once.
-
-        Args:
-            lanes: threads.
-            trial: as in `Backend.with_lanes`.
-        """
-
-    @property
-    @abstractmethod
-    def threads(self) -> int:
-        """CPU threads that the model may use."""
-
-    @abstractmethod
-    def prepare(self, image: Image) -> Any:
-        """What `infer` needs of one picture, uint8 (height, width, 3), RGB."""
-
-    @abstractmethod
-    def infer(
-        self,
-        prepared: Sequence[Any],
-        *,
-        names: Sequence[str | None],
-        threshold: float | None = None,
-        evaluation: bool = False,
-    ) -> list[Prediction]:
-        """Predictions of a batch; `threshold` and `evaluation` as in `decode`."""
-
-    @overload
-    def predict(  # type: ignore[overload-overlap]
-        self, source: Source, *, threshold: float | None = None, max_pixels: int = ...
-    ) -> Prediction: ...
-
-    @overload
-    def predict(
-        self, source: Iterable[Source], *, threshold: float | None = None, max_pixels: int = ...
-    ) -> Iterator[Prediction]: ...
-
-    def predict(
-        self,
-        source: Source | Iterable[Source],
-        *,
-        threshold: float | None = None,
-        max_pixels: int = DEFAULT_MAX_PIXELS,
-    ) -> Prediction | Iterator[Prediction]:
-        """What the model says about one picture, or about each of many.
-
-        Args:
-            source: a path, the bytes of a picture file, RGB pixels uint8 (H, W, 3), a Pillow
-                image (turned as its EXIF tag says) or an item of `Sources`; any other iterable
-                of these gives an iterator in the same order.
-            threshold: lowest score; None for the model's own.
-            max_pixels: larger pictures are refused before they are decoded.
-
-        Raises:
-            ImageError: a picture cannot be read; `stream` gives failures as values instead.
-            UsageError: the source is none of these, or the threshold is not in 0..1.
-            ModelError: the model does not do what its spec says.
-        """
-        if not _is_one(source):
-            many = cast(Iterable[Source], source)
-            stream = self.stream(many, threshold=threshold, max_pixels=max_pixels)
-            return _answers(stream)
-        _check_threshold(threshold)
-        asked = _Asked(threshold, False, max_pixels, None)
-        return self._finish([self._read(0, cast(Source, source), asked)], asked)[0]
-
-    def stream(
-        self,
-        sources: Iterable[Source],
-        *,
-        threshold: float | None = None,
-        batch: int | None = None,
-        readers: int | None = None,
-        max_pixels: int = DEFAULT_MAX_PIXELS,
-        evaluation: bool = False,
-        watch: Watch | None = None,
-    ) -> Generator[Prediction | Failure]:
-        """A prediction or a failure for each source, in order; the sources are used lazily.
-
-        Each picture is read, run and decoded by one thread, and as many of them are in work at
-        once as the model has cores; a further thread reads where the others wait for a disk.
-        At most two batches a thread are held at a time, so the sources may be endless.
-
-        Args:
-            sources: as in `predict`.
-            threshold, max_pixels: as in `predict`.
-            batch: pictures that go through the model at once.
-            readers: threads; None for one more than the model runs in.
-            evaluation: as in `decode`.
-            watch: sees every picture that can be read, in one of the threads.
-
-        Raises:
-            UsageError: the threshold, batch or number of readers is out of its range.
-            ModelError: the model does not do what its spec says.
-        """
-        size = self.batch if batch is None else batch
-        if size < 1:
-            raise UsageError(f"batch must be at least 1, not {size}")
-        if readers is not None and readers < 1:
-            raise UsageError(f"readers must be at least 1, not {readers}")
-        _check_threshold(threshold)
-        asked = _Asked(threshold, evaluation, max_pixels, watch)
-        return self._stream(iter(sources), asked, size, readers)
-
-    @property
-    def lanes(self) -> int:
-        """Threads that run the model at once on many pictures."""
-        return min(_MOST_LANES, self.threads)
-
-    def predict_images(
-        self,
-        images: Sequence[Image],
-        *,
-        names: Sequence[str | None] | None = None,
-        threshold: float | None = None,
-        evaluation: bool = False,
-    ) -> list[Prediction]:
-        """Predictions for pictures in memory, as one batch.
-
-        Args:
-            images: RGB, uint8 (height, width, 3) each, of any sizes.
-            names: what to call them, for `Prediction.image`.
-            threshold, evaluation: as in `decode`.
-        """
-        if not len(images):
-            return []
-        prepared = [self.prepare(check_image(image)) for image in images]
-        given = [None] * len(prepared) if names is None else list(names)
-        return self.infer(prepared, names=given, threshold=threshold, evaluation=evaluation)
-
-    def _read(self, place: int, source: Source, asked: _Asked) -> Ready:
-        start = time.perf_counter()
-        name = name_of(source)
-        image = pixels_of(source, asked.max_pixels)
-        if asked.watch is not None:
-            asked.watch(place, image)
-        prepared = self.prepare(image)
-        return Ready(name, prepared, (time.perf_counter() - start) * 1e3)
-
-    def _try_read(self, place: int, source: Source, asked: _Asked) -> Ready | Failure:
-        name = name_of(source)
-        try:
-            return self._read(place, source, asked)
-        except WhatwhereError as error:
-            return Failure(name, error)
-        except (OSError, MemoryError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            return Failure(name, ImageError(f"{name or 'a picture'} cannot be read: {reason}"))
-
-    def _finish(self, batch: Sequence[Ready], asked: _Asked) -> list[Prediction]:
-        start = time.perf_counter()
-        predictions = self.infer(
-            [item.prepared for item in batch],
-            names=[item.name for item in batch],
-            threshold=asked.threshold,
-            evaluation=asked.evaluation,
-        )
-        share = (time.perf_counter() - start) * 1e3 / len(batch)
-        return [
-            replace(prediction, ms=item.ms + share)
-            for prediction, item in zip(predictions, batch, strict=True)
-        ]
-
-    def _stream(
-        self, sources: Iterator[Source], asked: _Asked, size: int, readers: int | None
-    ) -> Generator[Prediction | Failure]:
-        lanes = self.lanes
-        # More threads than lanes read ahead, but never run the model.
-        gate, once = Semaphore(lanes), Lock()
-        # By the place of the first picture that each is for.
-        engines: dict[int, PredictorBase] = {0: self}
-
-        def chosen(place: int) -> PredictorBase:
-            first = _MANY if place >= _MANY else _FEW * lanes * (place >= _FEW * lanes)
-            with once:
-                if first not in engines:
-                    engines[first] = self.in_lanes(lanes, trial=first == _MANY)
-                return engines[first]
-
-        def work(group: list[tuple[int, Source]]) -> list[Prediction | Failure]:
-            items = [self._try_read(place, source, asked) for place, source in group]
-            ready = [item for item in items if isinstance(item, Ready)]
-            if not ready:
-                return [item for item in items if isinstance(item, Failure)]
-            with gate:
-                answers = iter(chosen(group[0][0])._finish(ready, asked))
-            return [item if isinstance(item, Failure) else next(answers) for item in items]
-
-        threads = lanes + 1 if readers is None else readers
-        with closing(in_lanes(work, enumerate(sources), size, threads)) as answers:
-            yield from answers
+# Tiles of one picture: larger groups are no quicker on processors (benchmarks/tiling.py).
+_TILES_AT_ONCE = 1
+# Below this the graph is not loaded again for the tiles of one picture.
+_TILES_A_LANE = 16
 
 
 class Predictor(PredictorBase):
@@ -308,6 +44,9 @@ class Predictor(PredictorBase):
         self.seen = ""
         self.drift = ""
         self._prepare = Preparation(spec.preprocess)
+        self._one_of_many = False
+        self._tiling: Backend | None = None
+        self._once = Lock()
 
     @property
     def threads(self) -> int:
@@ -316,7 +55,9 @@ class Predictor(PredictorBase):
 
     def in_lanes(self, lanes: int, *, trial: bool = False) -> Predictor:
         """The same model, loaded for `infer` in so many threads at once."""
-        return Predictor(self.spec, self.backend.with_lanes(lanes, trial=trial))
+        made = self._changed(self.spec, self.backend.with_lanes(lanes, trial=trial))
+        made._one_of_many = True
+        return made
 
     def prepare(self, image: Image) -> Any:
         """The picture at the model's size, and how to undo that; or its `tiling.Tiles`."""
@@ -331,39 +72,90 @@ class Predictor(PredictorBase):
         evaluation: bool = False,
     ) -> list[Prediction]:
         """Predictions of a batch that `prepare` made."""
+        canvases = sum(len(item) for item in prepared if isinstance(item, Tiles))
+        backend, threads = self._for_tiles(canvases)
         return predict(
-            self.backend,
+            backend,
             prepared,
             self.spec,
             threshold=threshold,
             evaluation=evaluation,
             images=names,
+            at_once=_TILES_AT_ONCE,
+            threads=threads,
         )
+
+    def _for_tiles(self, canvases: int) -> tuple[Backend, int]:
+        """The engine for a batch, and how many groups of its tiles go through it at once.
+
+        Several pictures are in lanes already; the tiles of a single one get lanes of their own.
+        """
+        if self._one_of_many or self.lanes == 1 or not canvases:
+            return self.backend, 1
+        if canvases < _TILES_A_LANE * self.lanes:
+            return self.backend, self.lanes
+        with self._once:
+            if self._tiling is None:
+                self._tiling = self.backend.with_lanes(self.lanes, trial=canvases >= MANY)
+            return self._tiling, self.lanes
 
     def with_top(self, count: int) -> Predictor:
         """The same model, giving this many labels of a picture; it shares the loaded graph."""
         changed = self.spec.postprocess.model_copy(update={"top": count})
-        return Predictor(self.spec.model_copy(update={"postprocess": changed}), self.backend)
+        return self._changed(self.spec.model_copy(update={"postprocess": changed}))
+
+    def with_tiles(
+        self,
+        tile: int | Literal["auto"] = "auto",
+        *,
+        overlap: float | None = None,
+        merge: Merge | None = None,
+        metric: MergeMetric | None = None,
+        merge_overlap: float | None = None,
+    ) -> Predictor:
+        """The same detector, seeing pictures larger than a tile in tiles, and as a whole.
+
+        Args:
+            tile: longer side of a tile in picture pixels; "auto" chooses it by what the model
+                was trained on (`adjust.choose_tile`); 0 for whole pictures only.
+            overlap: share of a tile that it has in common with the next one, 0 to 0.9. Objects
+                larger than that are left to the whole picture, or put together by `merge`.
+            merge: how boxes of all tiles come together: "nms" (boxes cut by a border are
+                dropped), "nmm" or "greedy-nmm" (boxes that overlap become one around them).
+            metric: what overlap is for the latter: "iou", or "ios", over the smaller box.
+            merge_overlap: boxes that overlap by at least this much are merged.
+
+        Raises:
+            UsageError: the model is no detector, or a value is out of its range.
+        """
+        spec = adjust.with_tiles(self.spec, tile, overlap, merge, metric, merge_overlap)
+        return self._changed(spec)
+
+    def with_suppression(
+        self,
+        suppress: Suppress | None = None,
+        *,
+        iou: float | None = None,
+        sigma: float | None = None,
+    ) -> Predictor:
+        """The same detector, thinning its boxes out in another way; see `suppress`.
+
+        Args:
+            suppress: "nms", "soft" (Soft-NMS, Gaussian), "soft-linear", or "wbf" (weighted
+                box fusion).
+            iou: boxes of one class that overlap by more than this are taken for one object, or
+                lower each other's scores; not used by "soft".
+            sigma: of "soft": the larger, the less scores are lowered.
+
+        Raises:
+            UsageError: the model is no detector, its boxes are final, or a value is out of range.
+        """
+        return self._changed(adjust.with_suppression(self.spec, suppress, iou, sigma))
+
+    def _changed(self, spec: ModelSpec, backend: Backend | None = None) -> Predictor:
+        made = Predictor(spec, backend or self.backend)
+        made.file, made.seen, made.drift = self.file, self.seen, self.drift
+        return made
 
     def __repr__(self) -> str:
         return f"Predictor({self.spec.name!r}, task={self.spec.task!r}, {self.backend.name})"
-
-
-def _is_one(source: object) -> bool:
-    if isinstance(source, np.ndarray):
-        return source.ndim != 4
-    return isinstance(source, str | os.PathLike | bytes) or not isinstance(source, Iterable)
-
-
-def _answers(stream: Generator[Prediction | Failure]) -> Iterator[Prediction]:
-    # Closed at once, not when it is collected, so that no thread reads on after an error.
-    with closing(stream):
-        for item in stream:
-            if isinstance(item, Failure):
-                raise item.error
-            yield item
-
-
-def _check_threshold(threshold: float | None) -> None:
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise UsageError(f"threshold must be in 0..1, not {threshold}")

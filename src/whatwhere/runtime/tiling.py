@@ -186,14 +186,14 @@ def predict(
         if isinstance(item, Tiles):
             asked = _Asked(spec, threshold, evaluation)
             work = _Work(run, item, at_once, threads)
-            whole = [Geometry(item.geometries[0].image_size, (1.0, 1.0), (0.0, 0.0))]
+            lying = [Geometry(item.geometries[0].image_size, (1.0, 1.0), (0.0, 0.0))]
             if spec.postprocess.merge == "nms":
                 outputs, joined = _together(work, asked), None
             else:
                 outputs, joined = _one_by_one(work, asked)
             answers[i] = decode(
                 outputs,
-                whole,
+                lying,
                 _for_all(spec, len(item)),
                 threshold=threshold,
                 evaluation=evaluation,
