@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whatwhere.exporting.entrance import Entrance, direct
 from whatwhere.exporting.ranges import Histogram, Rule
 from whatwhere.runtime.onnxwrite import with_metadata
 
@@ -17,6 +18,7 @@ def quantised(
     rule: Rule,
     nodes: Collection[str],
     metadata: Mapping[str, str],
+    entrance: Entrance | None = None,
 ) -> bytes:
     """The model file with these nodes in 8 bits.
 
@@ -31,6 +33,7 @@ def quantised(
         rule: how a range follows from that.
         nodes: names of those that are quantised; the others stay in float.
         metadata: of the file.
+        entrance: where pixels enter, if the graph was changed for that.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantType
@@ -44,6 +47,9 @@ def quantised(
     for name, histogram in found.items():
         low, high = rule(histogram)
         ranges[name] = (np.float32(low), np.float32(high))
+    if entrance is not None:
+        low, high = entrance.span
+        ranges[entrance.centred] = (np.float32(low), np.float32(high))
     known = {*QDQRegistry, *QLinearOpsRegistry}
     wanted = set(nodes)
     possible = {
@@ -69,6 +75,8 @@ def quantised(
     if possible:
         quantizer.quantize_model()
         copy = quantizer.model.model
+        if entrance is not None:
+            direct(copy, entrance)
     copy.producer_name = "whatwhere"
     del copy.metadata_props[:]
     return with_metadata(copy.SerializeToString(), metadata, "the quantised model")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from whatwhere.exporting.entrance import Entrance, folded_pixels
 from whatwhere.exporting.gate import Gate, Judge
 from whatwhere.exporting.graphs import Trunk, find_trunk, groups_of
 from whatwhere.exporting.int8 import quantised
@@ -83,6 +84,7 @@ def quantise(
     Returns:
         What passes with the fewest layers in float; the best one if none passes.
     """
+    graph, entrance = folded_pixels(graph)
     trunk = find_trunk(graph)
     images = canvases(predictor, settings.paths)
     found, sizes = collect(graph, trunk.nodes, feeds(predictor, images))
@@ -91,7 +93,7 @@ def quantise(
     step = max(1, len(settings.paths) // _PROBES)
     probes = list(canvases(predictor, settings.paths[::step]))[:_PROBES]
     meter = Meter(predictor, probes, lambda file: load_file(file, backend="onnxruntime"))
-    maker = _Maker(graph, found, metadata, trunk)
+    maker = _Maker(graph, found, metadata, trunk, entrance)
     errors = {name: meter(maker(name)) for name in chosen(settings.ranges)}
     rule = min(errors, key=errors.__getitem__)
     told = ", ".join(f"{name} {value:.4f}" for name, value in errors.items())
@@ -146,7 +148,8 @@ class _Maker:
     found: Mapping[str, Histogram]
     metadata: Mapping[str, str]
     trunk: Trunk
+    entrance: Entrance | None
 
     def __call__(self, rule: str, back: Collection[str] = ()) -> bytes:
         nodes = [name for name in self.trunk.nodes if name not in set(back)]
-        return quantised(self.graph, self.found, RULES[rule], nodes, self.metadata)
+        return quantised(self.graph, self.found, RULES[rule], nodes, self.metadata, self.entrance)
