@@ -39,6 +39,25 @@ def test_a_chain_becomes_one_unless_greedy() -> None:
     assert len(apart.rows) == 6
 
 
+def test_what_lies_in_a_box_that_has_grown_is_taken_in() -> None:
+    boxes = np.array(
+        [[40, 0, 60, 20], [0, 0, 100, 20], [0, 0, 20, 20], [80, 0, 104, 20], [0, 0, 20, 20]],
+        np.float32,
+    )
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5], np.float32)
+    ids = np.array([0, 0, 0, 0, 1])
+    as_sahi = merge_boxes(boxes, scores, ids, greedy=True)
+    assert as_sahi.rows.tolist() == [0, 2, 3, 4]
+    taken = merge_boxes(boxes, scores, ids, greedy=True, absorb=0.9)
+    # Of the fourth 20 of 24 lie inside; the fifth is of another class.
+    assert taken.rows.tolist() == [0, 3, 4]
+    assert taken.boxes[0].tolist() == [0, 0, 100, 20]
+    # A box that has not grown takes in nothing.
+    nested = np.array([[0, 0, 100, 100], [10, 10, 20, 20]], np.float32)
+    alone = merge_boxes(nested, scores[:2], ids[:2], greedy=True, metric="iou", absorb=0.5)
+    assert alone.rows.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("rows", [1, 3, 256])
 @pytest.mark.parametrize("inclusive", [True, False])
 def test_pairs_are_all_pairs(rows: int, inclusive: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,7 @@ def merge_boxes(
     greedy: bool,
     metric: Metric = "ios",
     overlap: float = 0.5,
+    absorb: float | None = None,
 ) -> Merged:
     """Non-maximum merging within each class; exact.
 
@@ -52,6 +53,9 @@ def merge_boxes(
         greedy: see above.
         metric: IoU, or "ios", intersection over the smaller box.
         overlap: in 0..1, above 0; boxes that overlap by at least this much are merged.
+        absorb: a box that has grown takes in what is left in it: boxes with less score and this
+            much of their area inside; None for none, as SAHI has it. Otherwise an object over
+            many tiles keeps those parts that did not overlap its best part.
     """
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
     sorted_boxes = np.asarray(boxes, np.float64)[order]
@@ -83,7 +87,21 @@ def merge_boxes(
         grown[whole, :2] = np.minimum(grown[whole, :2], part[:, :2])
         grown[whole, 2:] = np.maximum(grown[whole, 2:], part[:, 2:])
     kept = np.flatnonzero(owner == count)
+    if absorb is not None:
+        kept = kept[~_absorbed(grown[kept], sorted_boxes[kept], class_ids[order[kept]], absorb)]
     return Merged(order[kept], grown[kept].astype(np.float32))
+
+
+def _absorbed(
+    grown: NDArray[np.float64], before: NDArray[np.float64], class_ids: IdArray, least: float
+) -> NDArray[np.bool_]:
+    """Which boxes, sorted best first, lie in a better one that has grown, bool (N,)."""
+    pairs = find_pairs(grown, class_ids, least, "ios", inclusive=True)
+    area = (grown[:, 2:] - grown[:, :2]).prod(axis=1)
+    inside = (area[pairs.second] <= area[pairs.first]) & (grown != before).any(1)[pairs.first]
+    gone = np.zeros(len(grown), np.bool_)
+    gone[pairs.second[inside]] = True
+    return gone
 
 
 def _keepers(count: int, pairs: Pairs) -> NDArray[np.bool_]:

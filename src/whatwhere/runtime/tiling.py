@@ -35,6 +35,8 @@ Run: TypeAlias = Callable[[NDArray[np.uint8]], Outputs]
 
 # A box closer to a border than this share of the tile's side touches it: boxes are not exact.
 _TOUCH = 0.01
+# A part of an object lies in it, but boxes are not exact.
+_ABSORB = 0.9
 # A picture may have as many objects as its tiles together, but not more than this.
 _MOST = 5_000
 
@@ -286,6 +288,7 @@ def _one_by_one(work: _Work, asked: _Asked) -> tuple[dict[str, NDArray[Any]], li
         greedy=post.merge == "greedy-nmm",
         metric=post.merge_metric,
         overlap=post.merge_overlap,
+        absorb=_ABSORB,
     )
     rows = merged.rows[: _most(spec, len(tiles))]
     boxes = merged.boxes[: len(rows)]
