@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -15,6 +15,7 @@ from whatwhere.serve.limits import Held
 from whatwhere.serve.settings import ServeSettings
 
 _FORM = "multipart/form-data"
+_LINGER_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +76,15 @@ async def _pieces(
     too_large = RefusedError(
         413, f"the request is larger than {most} bytes: send smaller or fewer pictures", close=True
     )
+    stream = request.stream()
     declared = request.headers.get("content-length", "")
     if declared.isdecimal():
         if int(declared) > most:
+            await _discard(stream)
             raise too_large
         held.gate.check_bytes(int(declared))
     count = 0
     until = asyncio.get_running_loop().time() + settings.body_seconds
-    stream = request.stream()
     while True:
         try:
             async with asyncio.timeout_at(until):
@@ -97,6 +99,15 @@ async def _pieces(
             return
         count += len(piece)
         if count > most:
+            await _discard(stream)
             raise too_large
         held.add(len(piece))
         yield piece
+
+
+async def _discard(stream: AsyncIterator[bytes]) -> None:
+    """Let a client go on sending for a while: one that is cut off never reads its refusal."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            async for _ in stream:
+                continue

@@ -323,6 +323,9 @@ class Engine:
 
 
 def _answer(entry: _Waiting, prediction: Prediction | None, seconds: float, batch: int) -> Answer:
+    if entry.image is not None:
+        # Watchers keep it while others draw it.
+        entry.image.flags.writeable = False
     return Answer(
         prediction=prediction,
         error=entry.error,

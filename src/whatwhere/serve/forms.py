@@ -126,10 +126,10 @@ class Form:
             part.file = options[b"filename"].decode("utf-8", "replace")
             if len(self.pictures) >= self._most:
                 raise RefusedError(
-                    413, f"the form holds more than {self._most} pictures: send fewer", close=True
+                    413, f"the form holds more than {self._most} pictures: send fewer"
                 )
         elif len(self.fields) >= _FIELDS:
-            raise RefusedError(413, f"the form has more than {_FIELDS} fields", close=True)
+            raise RefusedError(413, f"the form has more than {_FIELDS} fields")
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
@@ -139,7 +139,6 @@ class Form:
                 413,
                 f"the field {part.name[:_NAME]!r} has more than {_FIELD_BYTES} bytes:"
                 " send pictures as files",
-                close=True,
             )
 
     def _end(self) -> None:

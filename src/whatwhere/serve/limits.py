@@ -55,7 +55,6 @@ class Gate:
                 503,
                 f"{self.requests} requests are in work already: try again later",
                 retry_seconds=_RETRY_SECONDS,
-                close=True,
             )
         self.requests += 1
         held = Held(self)
@@ -76,5 +75,4 @@ class Gate:
                 503,
                 "the requests in work hold all the memory that they may: try again later",
                 retry_seconds=_RETRY_SECONDS,
-                close=True,
             )

@@ -58,6 +58,7 @@ class Loaded:
         time: when it was loaded, seconds since 1970-01-01 UTC.
         file: the model file; None for a shipped model.
         seen: what the file says about its training pictures (`specs.SEEN_KEY`); "" if nothing.
+        drift: its text of what later pictures are compared with (`specs.DRIFT_KEY`); "" if none.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Loaded:
     time: float
     file: Path | None
     seen: str
+    drift: str
 
 
 def find_places(source: ModelSource, keep: int) -> list[Place]:
@@ -154,7 +156,8 @@ def open_version(name: str, place: Place, settings: ServeSettings, threads: int)
         ),
         time=time.time(),
         file=file,
-        seen=getattr(given, "seen", ""),
+        seen=given.seen if isinstance(given, Predictor) else "",
+        drift=given.drift if isinstance(given, Predictor) else "",
     )
 
 

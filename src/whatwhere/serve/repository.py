@@ -181,18 +181,24 @@ class Repository:
         if self._asked is not None:
             with self._lock:
                 self._asked.value += 1
-        self.refresh(name)
+        self.refresh(name, again=True)
         if self.problems(name):
             raise RefusedError(
                 409, f"{name} cannot be loaded, the version before goes on: see the server's log"
             )
         return self.resolve(name)
 
-    def refresh(self, name: str) -> None:
-        """Load what changed of a model; what cannot be loaded is said on the log."""
+    def refresh(self, name: str, *, again: bool = False) -> None:
+        """Load what changed of a model; what cannot be loaded is said on the log.
+
+        Args:
+            again: also try files that could not be loaded and have not changed since.
+        """
         with self._loading:
             if not self._closed:
                 model = self._models[name]
+                if again:
+                    model.problems = {}
                 self._swap(model, self._changed(name, model, strict=False))
 
     def close(self, seconds: float | None = None) -> bool:

@@ -99,7 +99,6 @@ class Service:
                 503,
                 f"{state.waiting} pictures wait already: try again later",
                 retry_seconds=state.service_seconds / state.lanes,
-                close=True,
             )
 
     async def answer(
@@ -156,8 +155,18 @@ class Service:
             for future in futures:
                 future.cancel()
 
-    def note(self, request: HTTPConnection, loaded: Loaded, answers: Sequence[Answer]) -> None:
-        """Keep what watchers are to be told when the request is answered."""
+    def note(
+        self,
+        request: HTTPConnection,
+        loaded: Loaded,
+        answers: Sequence[Answer],
+        threshold: float | None = None,
+    ) -> None:
+        """Keep what watchers are to be told when the request is answered.
+
+        Args:
+            threshold: lowest score that was asked for; None for the model's own.
+        """
         request.state.model, request.state.version = loaded.name, loaded.version
         request.state.served = [
             Served(
@@ -174,6 +183,7 @@ class Service:
                 batch=answer.batch,
                 place=place,
                 error=None if answer.error is None else public_words(answer.error),
+                threshold=threshold,
             )
             for place, answer in enumerate(answers)
         ]
@@ -204,7 +214,6 @@ def _ending() -> RefusedError:
         503,
         "the server is ending: try again, another one may answer",
         retry_seconds=_RETRY_ENDING,
-        close=True,
     )
 
 

@@ -15,6 +15,7 @@ from whatwhere.errors import UsageError
 from whatwhere.images import DEFAULT_MAX_PIXELS
 from whatwhere.runtime import shipped
 from whatwhere.runtime.loading import RUN_MODEL
+from whatwhere.serve.monitoring.settings import MonitorSettings
 
 # Names stand in addresses, log lines and metrics: nothing in them has a meaning there.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -62,7 +63,8 @@ class ServeSettings(_Frozen):
         batch: most pictures in one run of a model; None to measure when a model is loaded. A
             batch is made of what waits already, nothing waits for it to fill.
         latency_seconds: a batch is made only so large that it runs in this time.
-        deadline_seconds: a request is answered in this time or refused; clients may ask for less.
+        deadline_seconds: from a request's last byte to its answer or refusal; clients may ask
+            for less.
         body_seconds: a request must have arrived whole in this time.
         upload_bytes: largest request.
         upload_bytes_together: of all requests that are held at one time, in each worker.
@@ -76,6 +78,7 @@ class ServeSettings(_Frozen):
         keys_file: file of the API keys; None for a server without keys.
         insecure: listen on a public address without keys.
         log_url: of the prediction log, such as "sqlite:///served.db"; None for none.
+        monitor: what else is watched and kept.
         page: whether the web page at `/` is served.
     """
 
@@ -103,6 +106,7 @@ class ServeSettings(_Frozen):
     keys_file: Path | None = None
     insecure: bool = False
     log_url: str | None = None
+    monitor: MonitorSettings = MonitorSettings()
     page: bool = True
 
     @model_validator(mode="after")

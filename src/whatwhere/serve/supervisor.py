@@ -9,14 +9,17 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
+
+from prometheus_client.multiprocess import mark_process_dead
 
 from whatwhere.errors import ModelError, WhatwhereError
 from whatwhere.serve.settings import ServeSettings
@@ -29,6 +32,8 @@ _LONGEST_PAUSE = 30.0
 _LIVED = 10.0
 # For what comes after the last answer: observers that write what they hold.
 _CLOSING_SECONDS = 10.0
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Variable that prometheus_client reads: the folder of figures that processes share."""
 
 
 @dataclass(slots=True)
@@ -71,9 +76,9 @@ class Supervisor:
             0, or 1 if a worker had to be killed at the end.
 
         Raises:
-            WhatwhereError: a worker could not begin, with its reason.
+            ModelError: a worker could not begin, with its reason.
         """
-        set_up_logging()
+        set_up_logging(as_json=self._settings.monitor.json_logs)
         reader, writer = os.pipe()
         os.set_blocking(writer, False)
 
@@ -84,12 +89,15 @@ class Supervisor:
 
         before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            for number in range(self._settings.workers):
-                self._start(number)
-            while not self._stopping:
-                self._step(reader)
+            with _figures_together():
+                try:
+                    for number in range(self._settings.workers):
+                        self._start(number)
+                    while not self._stopping:
+                        self._step(reader)
+                finally:
+                    killed = self._end()
         finally:
-            killed = self._end()
             for number, handler in before.items():
                 signal.signal(number, handler)
             os.close(reader)
@@ -131,10 +139,10 @@ class Supervisor:
             word = worker.begun.recv()
         except EOFError:
             return False
-        if isinstance(word, WhatwhereError):
+        if word is not None:
             # The first of them, before any request was answered: this is for the user.
             if not self._announced:
-                raise word
+                raise ModelError(word)
             _LOG.error("worker %d cannot begin: %s", worker.number, word)
             return False
         worker.ready = True
@@ -146,6 +154,7 @@ class Supervisor:
     def _ended(self, worker: _Worker) -> None:
         worker.process.join()
         worker.begun.close()
+        mark_process_dead(worker.process.pid)
         del self._workers[worker.number]
         code = worker.process.exitcode or 0
         cause = f"signal {-code}" if code < 0 else f"status {code}"
@@ -176,13 +185,30 @@ class Supervisor:
         return killed
 
 
+@contextlib.contextmanager
+def _figures_together() -> Iterator[None]:
+    """While it lasts, worker processes add their figures up in one folder.
+
+    A folder that the environment names already is used as it is.
+    """
+    if FOLDER in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="whatwhere-") as folder:
+        os.environ[FOLDER] = folder
+        try:
+            yield
+        finally:
+            del os.environ[FOLDER]
+
+
 def _main(settings: ServeSettings, listener: socket.socket, asked: Any, begun: Connection) -> None:
     """A worker process."""
     threading.Thread(target=_end_with_parent, name="watch-parent", daemon=True).start()
     try:
         work(settings, listener, asked, lambda: begun.send(None))
     except WhatwhereError as error:
-        begun.send(error)
+        begun.send(str(error))
         sys.exit(error.exit_code)
 
 
