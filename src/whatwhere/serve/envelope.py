@@ -91,6 +91,7 @@ class Envelope:
             "route": _route(scope),
             "request_seconds": seconds,
             "client": state.client,
+            "traceparent": Headers(scope=scope).get("traceparent"),
         }
         if served and status >= _FAILED:
             common["status"] = status

@@ -41,6 +41,8 @@ class Served:
         place: position of the picture in its request.
         client: name of the API key that was used; None without keys.
         error: the sentence that the client got instead of a prediction; None with one.
+        threshold: lowest score that the client asked for; None for the model's own.
+        traceparent: the client's header of this name (W3C Trace Context); None without one.
     """
 
     request_id: str
@@ -58,6 +60,8 @@ class Served:
     place: int = 0
     client: str | None = None
     error: str | None = None
+    threshold: float | None = None
+    traceparent: str | None = None
 
 
 @runtime_checkable

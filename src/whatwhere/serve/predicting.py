@@ -48,7 +48,7 @@ async def predict(request: Request) -> Response:
             threshold=asked.threshold,
             timeout=asked.timeout,
         )
-        service.note(request, loaded, answers)
+        service.note(request, loaded, answers, asked.threshold)
         if len(answers) == 1 and answers[0].error is not None:
             raise answers[0].error
         headers = _headers(loaded, answers)

@@ -12,6 +12,7 @@ from types import FrameType
 import uvicorn
 
 from whatwhere.serve.assembly import assemble
+from whatwhere.serve.monitoring.access import ACCESS, json_logs
 from whatwhere.serve.repository import Count
 from whatwhere.serve.service import Service
 from whatwhere.serve.settings import ServeSettings
@@ -50,7 +51,7 @@ def work(
     Raises:
         ModelError, UsageError, MissingExtraError: a model cannot be loaded.
     """
-    set_up_logging()
+    set_up_logging(as_json=settings.monitor.json_logs)
     # uvicorn raises the signal that ended it once more, for whoever waits; the end is orderly,
     # so the process is to end with status 0. This handler is also the one while models load.
     early: list[int] = []
@@ -82,7 +83,15 @@ def work(
             signal.signal(number, handler)
 
 
-def set_up_logging() -> None:
-    """Lines on stderr, unless whoever embeds the server has set up something else."""
+def set_up_logging(*, as_json: bool = False) -> None:
+    """Lines on stderr, unless whoever embeds the server has set up something else.
+
+    Args:
+        as_json: each line is a JSON object, and every request has one.
+    """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("whatwhere").setLevel(logging.INFO)
+    # A line for each request is for machines; people have the figures.
+    logging.getLogger(ACCESS).setLevel(logging.INFO if as_json else logging.WARNING)
+    if as_json:
+        json_logs()

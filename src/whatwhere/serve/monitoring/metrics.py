@@ -8,6 +8,7 @@ whichever worker is asked adds them up.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -18,7 +19,7 @@ from whatwhere.drift import Measured, Verdict
 from whatwhere.serve.events import Served
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-
+"""Variable that names the folder of figures; the supervisor sets it."""
 MOST_CLASSES = 200
 """Classes of a model that are counted by name; others together, as "(others)"."""
 MOST_VERSIONS = 50
@@ -38,11 +39,14 @@ class Metrics:
 
     Args:
         registry: where they are kept; one for each server, so that tests do not meet.
+
+    Attributes:
+        classes_of: gives the class names of a model and version; asked once for each.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
-        self._versions: set[tuple[str, str]] = set()
+        self.classes_of: Callable[[str, str], tuple[str, ...]] = lambda model, version: ()
         self._classes: dict[tuple[str, str], set[str]] = {}
 
         def counter(name: str, about: str, labels: tuple[str, ...] = _MODEL) -> Counter:
@@ -118,11 +122,6 @@ class Metrics:
         if FOLDER not in os.environ:
             ProcessCollector(registry=self.registry)
 
-    def known(self, model: str, version: str, classes: tuple[str, ...]) -> None:
-        """Count these classes of a model by name, the first 200."""
-        key = self._labels(model, version)
-        self._classes.setdefault(key, set()).update(classes[:MOST_CLASSES])
-
     def observe(self, served: Served) -> None:
         """Count an answer or a refusal."""
         key = self._labels(served.model, served.version)
@@ -174,8 +173,8 @@ class Metrics:
 
     def _labels(self, model: str, version: str) -> tuple[str, str]:
         key = (model, version)
-        if key not in self._versions:
-            if len(self._versions) >= MOST_VERSIONS:
+        if key not in self._classes:
+            if len(self._classes) >= MOST_VERSIONS:
                 return (model, "(later)")
-            self._versions.add(key)
+            self._classes[key] = set(self.classes_of(model, version)[:MOST_CLASSES])
         return key
