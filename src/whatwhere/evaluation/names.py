@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from whatwhere.errors import DataError
+from whatwhere.images import result_name
 
 
 class ByName:
     """Rows of pictures by path, or by as much of its end as it takes to tell them apart."""
 
     def __init__(self, paths: Sequence[str]) -> None:
-        self._exact = {path: row for row, path in enumerate(paths)}
-        self._parts = [Path(path).parts for path in paths]
+        # Pictures in archives are named without the place of their bytes, by older files with it.
+        shown = [result_name(path) for path in paths]
+        self._exact = {name: row for names in (shown, paths) for row, name in enumerate(names)}
+        self._parts = [Path(name).parts for name in shown]
         self._by_file: dict[str, list[int]] = {}
         self._by_stem: dict[str, list[int]] | None = None
         for row, parts in enumerate(self._parts):

@@ -20,6 +20,7 @@ from whatwhere.images.members import (
     member,
     picture_bytes,
     picture_exists,
+    result_name,
     shown_path,
     unpack_gzip,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "probe_image",
     "read_image",
     "read_thumbnail",
+    "result_name",
     "shown_path",
     "unpack_gzip",
     "write_atomic",

@@ -9,6 +9,9 @@ but the last unpacked file. `data_batch_1!/210+4608t3x32x32/0.png` are pixels th
 bytes, because Python 3 wrote them as text (pickle, protocol 2). `photos.zip!/77+900z1000/cat.jpg`
 is a file of 1000 bytes that takes 900, because ZIP deflated it.
 
+`photos.zip!/2024/cat.jpg`, the name that results give such a picture, is found by looking the name
+up in the ZIP or tar file.
+
 `street.jpg!/crop+10,20,110,220/car.jpg` is the part of a picture with x from 10 to 110 and y
 from 20 to 220, after EXIF turning; the picture may itself lie inside a file.
 """
@@ -93,7 +96,9 @@ def member(path: str | os.PathLike[str]) -> Member | None:
         return Member(found["file"], 0, shape, found["name"], (x1, y1, x2, y2))
     found = _MEMBER.fullmatch(text)
     if found is None:
-        return None
+        from whatwhere.images.inside import find_inside
+
+        return find_inside(text)
     sides = tuple(int(side) for side in found["shape"].split("x"))
     stored = int(found["stored"] or 0)
     written, packed = (0, stored) if found["how"] == "z" else (stored, 0)
@@ -106,6 +111,19 @@ def shown_path(path: str | os.PathLike[str]) -> str:
     """The path as messages show it: of a picture inside a file, without offset and shape."""
     found = member(path)
     return os.fspath(path) if found is None else found.shown
+
+
+def result_name(path: str | os.PathLike[str]) -> str:
+    """What results call a picture: as `shown_path` where `member` finds it by that name, too.
+
+    So of pictures in ZIP and tar files; raw pixels and parts of pictures keep their place.
+    """
+    text = os.fspath(path)
+    found = member(text) if "!/" in text else None
+    if found is None or found.crop is not None or len(found.shape) > 1:
+        return text
+    archive = found.file.lower().endswith((".zip", ".tar", ".tar.gz"))
+    return found.shown if archive and not found.text else text
 
 
 def picture_exists(path: str | os.PathLike[str]) -> bool:
@@ -147,7 +165,7 @@ def _member_bytes(found: Member) -> bytes:
     if max(length, stored) > MAX_UNPACKED:
         raise ImageError(f"{found.shown} would be {length} bytes: the path is wrong")
     if found.file.endswith(".gz"):
-        data = _unpacked(found.file)[found.offset : found.offset + stored]
+        data = unpacked(found.file)[found.offset : found.offset + stored]
     else:
         with Path(found.file).open("rb") as file:
             file.seek(found.offset)
@@ -181,7 +199,8 @@ class _Last:
     data = b""
 
 
-def _unpacked(path: str) -> bytes:
+def unpacked(path: str) -> bytes:
+    """The content of a gzip file; of the last one it is kept. Errors as of `unpack_gzip`."""
     stat = os.stat(path)  # noqa: PTH116 - a string that is opened a million times
     key = (path, stat.st_mtime_ns, stat.st_size)
     with _Last.lock:

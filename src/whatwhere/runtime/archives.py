@@ -13,15 +13,14 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 from whatwhere.errors import ImageError, UsageError
 from whatwhere.images import IMAGE_SUFFIXES, MAX_UNPACKED, Member
+from whatwhere.images.inside import zip_member
 from whatwhere.runtime.items import Item, broken, file_item
 from whatwhere.runtime.paths import PACKED_TAR, TAR, ZIP
 
-# APPNOTE.TXT 4.3.7: 30 bytes, the last two numbers of which are the lengths of what follows.
-_LOCAL = struct.Struct("<4s22xHH")
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, OSError, struct.error)
 
 Pictures: TypeAlias = Iterator[str | Item]
@@ -83,22 +82,11 @@ def _in_zip(path: str) -> Pictures:
             if entry.flag_bits & 1:
                 reason = "it needs a password"
             elif entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                yield str(_place(file, path, entry))
+                yield str(zip_member(file, path, entry))
                 continue
             else:
                 reason = f"it is packed with method {entry.compress_type}"
             yield broken(shown, ImageError(f"{shown} cannot be read ({reason}): unpack it first"))
-
-
-def _place(file: IO[bytes], path: str, entry: zipfile.ZipInfo) -> Member:
-    """Where the bytes of an entry lie: behind a header whose length only it knows."""
-    file.seek(entry.header_offset)
-    mark, name, extra = _LOCAL.unpack(file.read(_LOCAL.size))
-    if mark != b"PK\x03\x04":
-        raise zipfile.BadZipFile(f"no entry where {entry.filename} should begin")
-    start = entry.header_offset + _LOCAL.size + name + extra
-    packed = entry.compress_size if entry.compress_type == zipfile.ZIP_DEFLATED else 0
-    return Member(path, start, (entry.file_size,), entry.filename, packed=packed)
 
 
 def _files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from whatwhere.errors import ImageError, UsageError
-from whatwhere.images import DEFAULT_MAX_PIXELS, read_image
+from whatwhere.images import DEFAULT_MAX_PIXELS, read_image, result_name
 from whatwhere.types import Image
 
 
@@ -76,7 +76,7 @@ def name_of(source: object) -> str | None:
     """What results call a source; None for bytes, arrays and Pillow images."""
     if isinstance(source, Item):
         return source.name
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    return result_name(source) if isinstance(source, str | os.PathLike) else None
 
 
 def check_size(name: str, width: int, height: int, max_pixels: int) -> None:
