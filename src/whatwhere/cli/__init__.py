@@ -113,6 +113,7 @@ def _register() -> None:
         "calibrate",
         "explain",
         "advise",
+        "drift",
         "export",
         "bench",
         "serve",

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from whatwhere.drift import statistics
 from whatwhere.drift.features import Measured
@@ -20,6 +19,7 @@ from whatwhere.drift.reference import (
     SIZE_EDGES,
     Reference,
     Rows,
+    scalar_of,
 )
 from whatwhere.drift.statistics import Floats, shares
 from whatwhere.errors import UsageError
@@ -222,19 +222,21 @@ class Judge:
                     float(value[0]),
                     float(limit),
                     bool(value[0] > limit),
-                    self._words(name, theirs),
+                    self._words(name, theirs, measured),
                 )
                 for (name, value), limit in zip(values.items(), self._limits, strict=True)
             ),
         )
 
-    def _words(self, name: str, window: Rows) -> str:
+    def _words(self, name: str, window: Rows, measured: Sequence[Measured]) -> str:
         ours = self.reference.rows
         if name in SCALARS:
             place = SCALARS.index(name)
-            old, new = (_central(rows.scalars[:, place]) for rows in (ours, window))
-            value, before = (self.reference.scalar(place, code) for code in (new, old))
-            word = _WORDS[name][new < old]
+            # Of the window as it was measured: codes end where the reference's scale does.
+            value = _central(np.array([scalar_of(one, name) for one in measured]))
+            codes = ours.scalars[:, place].tolist()
+            before = _central(np.array([self.reference.scalar(place, code) for code in codes]))
+            word = _WORDS[name][value < before]
             return f"{word} ({name} {value:.3g}, {before:.3g} in the reference)"
         if name == "look":
             return "pictures look different as a whole (colours, layout or texture)"
@@ -271,8 +273,8 @@ def _samples(rng: np.random.Generator, rows: int, size: int) -> Floats:
     return weights
 
 
-def _central(codes: NDArray[np.uint8]) -> float:
+def _central(values: Floats) -> float:
     """Mean of the middle half, which moves also where the median of few values does not."""
-    ordered = np.sort(codes)
+    ordered = np.sort(values)
     quarter = len(ordered) // 4
     return float(ordered[quarter : len(ordered) - quarter].mean())

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Sequence
@@ -208,10 +209,19 @@ def answers_digest(spec: ModelSpec) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def scalar_of(one: Measured, name: str) -> float:
+    """One of `SCALARS`, as a number."""
+    if name == "objects":
+        return float(len(one.names))
+    if name == "score":
+        return float(one.scores.max()) if len(one.scores) else 0.0
+    return float(getattr(one, name))
+
+
 def _values(one: Measured) -> NDArray[np.float64]:
     """The numbers that have a scale; of counts the logarithm, since 1 and 2 differ as 10 and 20."""
-    best = float(one.scores.max()) if len(one.scores) else 0.0
-    scalars = (one.brightness, one.contrast, one.sharpness, np.log2(1 + len(one.names)), best)
+    scalars = [scalar_of(one, name) for name in SCALARS]
+    scalars[SCALARS.index("objects")] = math.log2(1 + len(one.names))
     return np.concatenate([scalars, one.embedding]).astype(np.float64)
 
 
