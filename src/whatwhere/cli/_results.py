@@ -99,6 +99,13 @@ def output(
                     writer.close()
         except KeyboardInterrupt:
             stopped = True
+        for writer in writers:
+            lost = getattr(writer, "unlocated", 0)
+            if lost:
+                typer.echo(
+                    f"{lost:,} pictures have no georeference: what is in them has no geometry",
+                    err=True,
+                )
     if stopped:
         kept = "" if out is None else f", whose results are in {out}"
         again = ": go on with  --resume" if out is not None and format in ("jsonl", "csv") else ""

@@ -61,7 +61,7 @@ def predict(
     ] = None,
     format: Annotated[
         str | None,
-        typer.Option(help="jsonl, csv or coco; by default read off the suffix of --out."),
+        typer.Option(help="jsonl, csv, coco or geojson; by default read off the suffix of --out."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the results to a file.", show_default=False)
@@ -220,7 +220,8 @@ def _format(format: str | None, out: Path | None, ids: Path | None) -> str | Non
     if format is not None and format not in FORMATS:
         raise UsageError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
     if format is None and out is not None:
-        format = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}.get(out.suffix.lower())
+        known = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".geojson": "geojson"}
+        format = known.get(out.suffix.lower())
         if format is None:
             raise UsageError(f"{out}: say what to write, with  --format {' or '.join(FORMATS)}")
     if ids is not None and format != "coco":

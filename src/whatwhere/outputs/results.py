@@ -1,7 +1,7 @@
-"""Predictions as files for other programs: JSON lines, CSV and COCO.
+"""Predictions as files for other programs: JSON lines, CSV and COCO; `geojson` has maps.
 
 Writers take predictions and failures one by one, so that the number of pictures does not
-matter; only COCO's form keeps one short record a picture until its end.
+matter; only COCO's form and maps keep one short record a picture until their end.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class Coco:
         self._file.flush()
 
 
-FORMATS = ("jsonl", "csv", "coco")
+FORMATS = ("jsonl", "csv", "coco", "geojson")
 
 
 def open_writer(
@@ -252,6 +252,7 @@ def open_writer(
 
     Raises:
         UsageError: there is no such format.
+        MissingExtraError: GeoJSON is asked for, and rasterio is not installed.
     """
     if format == "jsonl":
         return JsonLines(file)
@@ -259,4 +260,8 @@ def open_writer(
         return Csv(file, more=more)
     if format == "coco":
         return Coco(file, names, ids)
+    if format == "geojson":
+        from whatwhere.outputs.geojson import GeoJson
+
+        return GeoJson(file, names)
     raise UsageError(f"unknown format {format!r}: choose one of {', '.join(FORMATS)}")
