@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from torch import nn
 
-from train_data import COLOURS, NAMES, grey, quick_config
+from train_data import COLOURS, NAMES, boxes_set, grey, quick_config
 from whatwhere.data import Dataset
 from whatwhere.images import write_image
 from whatwhere.runtime import load_file
@@ -25,7 +25,7 @@ from whatwhere.train.config import TrainConfig
 from whatwhere.train.prepare import choose_size
 from whatwhere.train.run import train_model
 from whatwhere.train.samples import Samples
-from whatwhere.train.tiles import cut
+from whatwhere.train.tiles import cut, seen_objects
 from whatwhere.train.validate import Validation
 
 PLAIN = TrainConfig(task="detect", tile=100, zoom=1.0, mosaic=0.0, flip=0.0, colour=0.0)
@@ -172,3 +172,21 @@ def test_the_score_in_training_is_the_score_that_ships(tmp_path: Path) -> None:
     rows = (run.folder / "metrics.csv").read_text(encoding="utf-8").splitlines()
     values = dict(zip(rows[0].split(","), rows[1].split(","), strict=True))
     assert float(values["AP50"]) == pytest.approx(run.metrics["AP50"], abs=0.01)
+
+
+def test_sizes_of_objects_are_kept_for_the_choice_of_tiles(tmp_path: Path) -> None:
+    data = boxes_set(tmp_path / "set", count=12)
+    rows = data.labels.select("image", "x1", "y1", "x2", "y2").rows()
+    sizes = data.images.select("width", "height").rows()
+    sides = [max(x2 - x1, y2 - y1) / max(sizes[image]) for image, x1, y1, x2, y2 in rows]
+    seen = seen_objects(data)
+    assert seen is not None
+    assert seen.boxes == len(rows)
+    assert seen.picture == round(float(np.median([max(size) for size in sizes])))
+    expected = np.quantile(sides, (0.05, 0.25, 0.5, 0.75, 0.95))
+    np.testing.assert_allclose(seen.sides, expected, atol=1e-4)
+    tiled = seen_objects(data, 40)
+    assert tiled is not None
+    assert tiled.sides[2] > seen.sides[2]
+    assert max(tiled.sides) <= 1
+    assert seen_objects(data.select([])) is None

@@ -30,6 +30,7 @@ from whatwhere.train.prepare import CONFIG, parity_pictures
 from whatwhere.train.reference import drift_entry
 from whatwhere.train.seen import seen_entry
 from whatwhere.train.state import State
+from whatwhere.train.tiles import seen_objects
 from whatwhere.train.watch import Listener
 
 MODEL = "model.onnx"
@@ -161,5 +162,6 @@ def make_spec(
         source=f"trained by whatwhere from {net.source}",
         license=net.license,
         data=summary,
+        objects=seen_objects(data, config.tile) if config.task == "detect" else None,
         reference=config.portable(),
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from whatwhere.data import Dataset
 from whatwhere.runtime.tiling import tile_shape
+from whatwhere.specs import SeenObjects
 from whatwhere.train.augment import Sample, affine, blank, place, random_zoom
 from whatwhere.train.config import TrainConfig
 
@@ -13,6 +15,34 @@ from whatwhere.train.config import TrainConfig
 _WHOLE = 0.2
 # The others are background by chance, so that there is some of it.
 _AIMED = 0.8
+
+
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def seen_objects(data: Dataset, tile: int = 0) -> SeenObjects | None:
+    """How large the objects are that a detector learns, for the choice of tiles later.
+
+    Args:
+        data: pictures of known size, with boxes.
+        tile: as in the settings.
+
+    Returns:
+        None if no box with an area lies in a picture of known size.
+    """
+    sizes = data.images.select("width", "height").to_numpy().astype(np.float64)
+    longer = sizes.max(axis=1, initial=0) if len(sizes) else np.zeros(0)
+    rows = data.labels.select("image", "x1", "y1", "x2", "y2").drop_nulls().to_numpy()
+    side = (rows[:, 3:] - rows[:, 1:3]).max(axis=1, initial=0)
+    of = longer[rows[:, 0].astype(np.int64)]
+    known = np.isfinite(of) & (of > 0) & (side > 0)
+    if not known.any():
+        return None
+    seen = np.minimum(of[known], tile) if tile else of[known]
+    shares = np.quantile(np.minimum(side[known] / seen, 1.0), _QUANTILES).round(5)
+    a, b, c, d, e = shares.tolist()
+    picture = max(1, round(float(np.median(longer[np.isfinite(longer)]))))
+    return SeenObjects(picture=picture, sides=(a, b, c, d, e), boxes=int(known.sum()))
 
 
 def cut(
