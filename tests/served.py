@@ -110,3 +110,30 @@ def service_of(client: TestClient) -> Service:
 def detector(folder: Path, name: str = "cells", **changes: Any) -> Path:
     """A detector of coloured cells."""
     return write_model(folder / f"{name}.onnx", "detect", **changes)
+
+
+def made_up(image_name: str | None = "street.png", **changes: Any) -> Served:
+    """What an observer sees of a picture with a red object; changes replace fields."""
+    prediction = Prediction(
+        width=64,
+        height=48,
+        image=image_name,
+        object_names=("red",),
+        object_scores=np.array([0.75], np.float32),
+        boxes=np.array([[0, 0, 16, 16]], np.float32),
+        model="cells",
+    )
+    fields: dict[str, Any] = {
+        "request_id": "r",
+        "time": 1_800_000_000.0,
+        "model": "cells",
+        "version": "1",
+        "route": "/predict",
+        "status": 200,
+        "prediction": prediction,
+        "request_seconds": 0.03,
+        "queue_seconds": 0.01,
+        "inference_seconds": 0.02,
+        "batch": 1,
+    }
+    return Served(**(fields | changes))

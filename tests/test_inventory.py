@@ -60,6 +60,7 @@ COMMANDS = {
     "train",
     "evaluate",
     "compare",
+    "drift",
     "explain",
     "export",
     "data",

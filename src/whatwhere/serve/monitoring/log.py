@@ -37,7 +37,7 @@ class PredictionLog:
     """Writes entries in a thread of its own, many together.
 
     While the database cannot be written (its disk is full, another process holds its lock), entries
-    wait, and are lost when too many do. It is said in the log, at most once a minute.
+    wait, and are lost when too many do. Each reason is said in the log, at most once a minute.
 
     Args:
         url: of the database, see `log_table.open_engine`.
@@ -70,7 +70,7 @@ class PredictionLog:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._made = False
-        self._said = float("-inf")
+        self._said: dict[str, float] = {}
         self._unsaid = 0
         self._cleaned = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
@@ -144,9 +144,9 @@ class PredictionLog:
 
     def _say(self, what: str, at_once: bool = False) -> None:
         now = time.monotonic()
-        if now - self._said < _SAY_SECONDS and not at_once:
+        if now - self._said.get(what, float("-inf")) < _SAY_SECONDS and not at_once:
             return
-        self._said = now
+        self._said[what] = now
         _LOG.error(
             "the prediction log %s: %d entries wait, %d were lost since the last such line, %d in"
             " all; predictions go on",
