@@ -61,6 +61,7 @@ COMMANDS = {
     "evaluate",
     "compare",
     "drift",
+    "review",
     "explain",
     "export",
     "data",

@@ -114,6 +114,7 @@ def _register() -> None:
         "explain",
         "advise",
         "drift",
+        "review",
         "export",
         "bench",
         "serve",

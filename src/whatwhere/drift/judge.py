@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from whatwhere.drift import statistics
 from whatwhere.drift.features import Measured
@@ -186,7 +187,7 @@ class Judge:
         if self.answers:
             sizes = (len(self.reference.rows), self.window)
             for name in ("sizes", "scores", "classes"):
-                found[name] = statistics.psi(a, b, getattr(rows, name), sizes)
+                found[name] = statistics.psi(a, b, _counts(rows, name), sizes)
         return found
 
     def judge(self, measured: Sequence[Measured]) -> Verdict:
@@ -241,7 +242,7 @@ class Judge:
         if name == "look":
             return "pictures look different as a whole (colours, layout or texture)"
         counts = [
-            getattr(rows, name).sum(axis=0, dtype=np.float64)[None] for rows in (ours, window)
+            _counts(rows, name).sum(axis=0, dtype=np.float64)[None] for rows in (ours, window)
         ]
         p, q = (shares(count)[0] for count in counts)
         gain = (q - p) * np.log(q / p)
@@ -261,6 +262,12 @@ class Judge:
             return f"scores from {place / SCORE_BINS:.1f} to {(place + 1) / SCORE_BINS:.1f}"
         edges = (0.0, *SIZE_EDGES, 1.0)
         return f"boxes of {edges[place]:.2g} to {edges[place + 1]:.2g} of the picture's side"
+
+
+def _counts(rows: Rows, name: str) -> NDArray[np.uint8]:
+    """What is counted in each picture; a class once, since a crowd would drown all others."""
+    table: NDArray[np.uint8] = getattr(rows, name)
+    return np.minimum(table, 1) if name == "classes" else table
 
 
 def _kind(name: str) -> str:

@@ -170,8 +170,8 @@ def _label_studio(
         for row in _answers(result, image, place, by_image[image], data)
     ]
     guesses = Dataset(truth.images, _columns(said), data.names, root=data.root, task=truth.task)
-    tasks, config = _written(truth, "label_studio", "tasks.json", "label_config.xml")
-    others, _ = _written(guesses, "label_studio", "tasks.json", "label_config.xml")
+    tasks, config = written(truth, "label_studio", "tasks.json", "label_config.xml")
+    others, _ = written(guesses, "label_studio", "tasks.json", "label_config.xml")
     names = data.relative_paths()
     done = json.loads(tasks)
     for task, other, image in zip(done, json.loads(others), rows, strict=True):
@@ -257,7 +257,7 @@ def _cvat(result: Reportable, data: Dataset, found: Sequence[Mistake]) -> str:
     task: Task = "detect" if truth.task == "detect" else "multilabel"
     columns = {key: [row.get(key) for row in rows] for key in labels.columns}
     marked = Dataset(truth.images, columns, data.names, root=data.root, task=task)
-    text, _ = _written(marked, "cvat", "annotations.xml")
+    text, _ = written(marked, "cvat", "annotations.xml")
     names = data.relative_paths()
     given = iter([names[image] for image in by_image])
     return re.sub(
@@ -271,7 +271,7 @@ def _words(one: Mistake | None) -> dict[str, Any]:
     return {} if one is None else {"problem": one.kind, "doubt": f"{one.weight:.4f}"}
 
 
-def _written(data: Dataset, format: str, file: str, other: str | None = None) -> tuple[str, str]:
+def written(data: Dataset, format: str, file: str, other: str | None = None) -> tuple[str, str]:
     """The texts of one or two files that a writer makes."""
     with TemporaryDirectory(prefix="whatwhere-") as folder:
         place = Path(folder) / "out"
