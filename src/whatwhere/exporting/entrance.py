@@ -140,7 +140,8 @@ def _chain(model: Any) -> tuple[list[Any], Any, NDArray[Any], NDArray[Any]] | No
         for name in node.input:
             readers.setdefault(name, []).append(node)
     outputs = {one.name for one in graph.output}
-    name, chain, turned = port.name, [], False
+    chain: list[Any] = []
+    name, turned = port.name, False
     slope, offset = np.ones(3), np.zeros(3)
     while True:
         found = readers.get(name, [])

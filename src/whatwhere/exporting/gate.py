@@ -82,6 +82,11 @@ class Gate:
         return all(loss is not None and loss <= self.limit + 1e-9 for loss in losses)
 
     @property
+    def worth(self) -> float:
+        """The loss, infinite where undefined: less is better."""
+        return float("inf") if self.whole.loss is None else self.whole.loss
+
+    @property
     def sentence(self) -> str:
         """For people."""
         word = "passed" if self.passed else "failed"

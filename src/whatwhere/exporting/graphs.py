@@ -83,7 +83,7 @@ def folded(file: bytes, where: str) -> Any:
 
 def opset_of(model: Any) -> int:
     """Version of the standard operators."""
-    return max(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    return max(int(one.version) for one in model.opset_import if one.domain in ("", "ai.onnx"))
 
 
 def _keep_used_opsets(model: Any) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,11 @@ from whatwhere.specs import SPEC_KEY
 _LAYERS = ("Convolution", "GroupConvolution", "MatMul")
 
 
-def converted(file: bytes, metadata: Mapping[str, str], where: str) -> Any:
-    """An ONNX file as an `openvino.Model` that carries our entries.
+def converted(file: bytes, where: str) -> Any:
+    """An ONNX file as an `openvino.Model`.
 
     Args:
         file: with its weights inside.
-        metadata: of the file; entries of ours are kept.
         where: what to call it in messages.
 
     Raises:
@@ -34,13 +35,9 @@ def converted(file: bytes, metadata: Mapping[str, str], where: str) -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError("openvino", "Writing OpenVINO's files") from error
     try:
-        model = ov.Core().read_model(file)
+        return ov.Core().read_model(file)
     except Exception as error:  # the engine raises RuntimeError and its own kinds
         raise ModelError(f"OpenVINO cannot convert {where} ({_first_line(error)})") from error
-    entries = {key: text for key, text in metadata.items() if key.startswith(SPEC_KEY)}
-    for key, text in entries.items():
-        model.set_rt_info(text, [RT_SECTION, key])
-    return model
 
 
 def quantised(model: Any, feeds: Sequence[Mapping[str, Any]], ignored: Sequence[str] = ()) -> Any:
@@ -63,23 +60,19 @@ def quantised(model: Any, feeds: Sequence[Mapping[str, Any]], ignored: Sequence[
         raise MissingExtraError("nncf", "Quantising for OpenVINO") from error
     logging.getLogger("nncf").setLevel(logging.ERROR)
     scope = nncf.IgnoredScope(names=list(ignored), validate=False) if ignored else None
-    entries = model.get_rt_info()
-    kept = entries.get(RT_SECTION)
     try:
-        made = nncf.quantize(
-            model.clone(),
-            nncf.Dataset(list(feeds)),
-            # Activations with a zero point: those after SiLU are not symmetric.
-            preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(feeds),
-            ignored_scope=scope,
-        )
+        # Its bars go where they do not mix with results.
+        with redirect_stdout(sys.stderr):
+            return nncf.quantize(
+                model.clone(),
+                nncf.Dataset(list(feeds)),
+                # Activations with a zero point: those after SiLU are not symmetric.
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(feeds),
+                ignored_scope=scope,
+            )
     except Exception as error:  # NNCF and the engine raise many kinds
         raise ModelError(f"NNCF cannot quantise the model ({_first_line(error)})") from error
-    if kept is not None and RT_SECTION not in made.get_rt_info():
-        for key in kept:
-            made.set_rt_info(str(kept[key]), [RT_SECTION, key])
-    return made
 
 
 def head_layers(model: Any) -> list[str]:
@@ -98,15 +91,19 @@ def head_layers(model: Any) -> list[str]:
     return heads
 
 
-def saved(model: Any, *, half: bool) -> tuple[bytes, bytes]:
+def saved(model: Any, metadata: Mapping[str, str], *, half: bool) -> tuple[bytes, bytes]:
     """The `.xml` and the `.bin` of a model.
 
     Args:
         model: an `openvino.Model`.
+        metadata: of an ONNX file; entries of ours are kept.
         half: weights as float16.
     """
     import openvino as ov
 
+    for key, text in metadata.items():
+        if key.startswith(SPEC_KEY):
+            model.set_rt_info(text, [RT_SECTION, key])
     with tempfile.TemporaryDirectory(prefix="whatwhere-") as folder:
         place = Path(folder) / "model.xml"
         ov.save_model(model, place, compress_to_fp16=half)

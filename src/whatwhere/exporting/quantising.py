@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from whatwhere.exporting.entrance import Entrance, folded_pixels
-from whatwhere.exporting.gate import Gate, Judge
+from whatwhere.exporting.gate import Gate
 from whatwhere.exporting.graphs import Trunk, find_trunk, groups_of
 from whatwhere.exporting.int8 import quantised
-from whatwhere.exporting.originals import Original
 from whatwhere.exporting.pictures import canvases, feeds
 from whatwhere.exporting.ranges import RULES, Histogram, chosen, collect
 from whatwhere.exporting.search import Meter, least_passing, ranked
@@ -66,9 +65,8 @@ class Quantised:
 def quantise(
     graph: Any,
     metadata: Mapping[str, str],
-    original: Original,
     predictor: Predictor,
-    judge: Judge,
+    judged: Callable[[bytes], Gate],
     settings: Settings,
 ) -> Quantised:
     """Quantise a graph; layers go back to float, the worst first, until the gate passes.
@@ -76,9 +74,8 @@ def quantise(
     Args:
         graph: as `graphs.folded` gives it.
         metadata: of the file.
-        original: the model.
-        predictor: the same, loaded.
-        judge: the gate.
+        predictor: the original, loaded.
+        judged: the gate, for a file.
         settings: rule, pictures.
 
     Returns:
@@ -99,33 +96,29 @@ def quantise(
     told = ", ".join(f"{name} {value:.4f}" for name, value in errors.items())
     settings.say(f"error of the outputs by how ranges are chosen: {told}")
     file = maker(rule)
-    gate = judge(load_file(file, backend="onnxruntime"))
+    gate = judged(file)
     settings.say(f"all {len(trunk.layers)} layers in 8 bits: {gate.sentence}")
     if gate.passed:
         return Quantised(file, gate, rule, (), len(trunk.layers), errors)
     groups = groups_of(trunk)
     work = trunk.work(sizes)
-    order = ranked(groups, work, lambda group: meter(maker(rule, group)), errors[rule])
+    order = ranked(groups, work, lambda group: meter(maker.only(rule, group)))
     tried: dict[int, Quantised] = {}
 
     def passes(count: int) -> bool:
         back = {name for place in order[:count] for name in groups[place]}
         layers = tuple(name for name in trunk.layers if name in back)
         made = maker(rule, back)
-        judged = judge(load_file(made, backend="onnxruntime"))
-        settings.say(f"{len(layers)} of {len(trunk.layers)} layers in float: {judged.sentence}")
-        tried[count] = Quantised(made, judged, rule, layers, len(trunk.layers), errors)
-        return judged.passed
+        gate = judged(made)
+        settings.say(f"{len(layers)} of {len(trunk.layers)} layers in float: {gate.sentence}")
+        tried[count] = Quantised(made, gate, rule, layers, len(trunk.layers), errors)
+        return gate.passed
 
     most = _affordable(order, groups, work)
     best, _ = least_passing(most, passes)
     if best is not None:
         return tried[best]
-    return min(tried.values(), key=lambda one: _loss(one.gate))
-
-
-def _loss(gate: Gate) -> float:
-    return float("inf") if gate.whole.loss is None else gate.whole.loss
+    return min(tried.values(), key=lambda one: one.gate.worth)
 
 
 def _affordable(
@@ -152,4 +145,11 @@ class _Maker:
 
     def __call__(self, rule: str, back: Collection[str] = ()) -> bytes:
         nodes = [name for name in self.trunk.nodes if name not in set(back)]
+        return self._quantised(rule, nodes)
+
+    def only(self, rule: str, nodes: Collection[str]) -> bytes:
+        """The file with nothing but these nodes in 8 bits."""
+        return self._quantised(rule, nodes)
+
+    def _quantised(self, rule: str, nodes: Collection[str]) -> bytes:
         return quantised(self.graph, self.found, RULES[rule], nodes, self.metadata, self.entrance)

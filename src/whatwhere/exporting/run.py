@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,7 +18,7 @@ from whatwhere.exporting.graphs import folded, onnx_module
 from whatwhere.exporting.half import store_half
 from whatwhere.exporting.originals import Original, carrying, open_original
 from whatwhere.exporting.pictures import answers_as_labels, canvases, drawn, feeds
-from whatwhere.exporting.quantising import Settings, quantise
+from whatwhere.exporting.quantising import Quantised, Settings, quantise
 from whatwhere.images import write_atomic
 from whatwhere.runtime import Predictor, load_file
 from whatwhere.runtime.onnxfile import read_header
@@ -188,20 +189,9 @@ class _Work:
         """As an ONNX file."""
         file = self.original.file
         if precision == "int8":
-            graph = folded(file, self.original.where)
-            metadata = read_header(file, self.original.where).metadata
-            best = quantise(
-                graph, metadata, self.original, self.predictor, self.judge, self.settings
-            )
+            best = self._eight(lambda made: self.judge(load_file(made, backend="onnxruntime")))
             file = carrying(best.file, _described(self.original, "int8", best.about), "the export")
-            return Made(
-                (file,),
-                load_file(file, backend="onnxruntime"),
-                best.gate,
-                best.rule,
-                best.in_float,
-                best.layers,
-            )
+            return _made(best, (file,), load_file(file, backend="onnxruntime"))
         if precision == "float16":
             file = store_half(file)
         file = carrying(file, _described(self.original, precision, {}), "the export")
@@ -209,33 +199,65 @@ class _Work:
         return Made((file,), predictor, self.judge(predictor))
 
     def openvino(self, precision: Precision) -> Made:
-        """As OpenVINO's files; in 8 bits with all layers, then with the last ones in float."""
-        header = read_header(self.original.file, self.original.where)
-        spec = _described(self.original, precision, {"by": "openvino"})
-        metadata = header.metadata | spec.to_metadata()
-        model = openvino.converted(self.original.file, metadata, self.original.where)
+        """As OpenVINO's files.
+
+        In 8 bits from the graph that ONNX Runtime would run; by NNCF, if that is installed, where
+        that one does not pass.
+        """
+        where = self.original.where
         if precision != "int8":
-            return self._opened(openvino.saved(model, half=precision == "float16"), "float")
+            files = self._files(openvino.converted(self.original.file, where), precision, {})
+            return self._opened(files)
+        tried: list[tuple[Gate, Made]] = []
+
+        def judged(file: bytes) -> Gate:
+            files = self._files(openvino.converted(file, where), precision, {})
+            tried.append(((made := self._opened(files)).gate, made))
+            return made.gate
+
+        best = self._eight(judged)
+        opened = next(made for gate, made in tried if gate is best.gate)
+        made = _made(best, opened.files, opened.predictor)
+        if made.gate.passed or find_spec("nncf") is None:
+            return made
+        return min([made, *self._by_nncf()], key=lambda one: one.gate.worth)
+
+    def _eight(self, judged: Callable[[bytes], Gate]) -> Quantised:
+        graph = folded(self.original.file, self.original.where)
+        metadata = read_header(self.original.file, self.original.where).metadata
+        return quantise(graph, metadata, self.predictor, judged, self.settings)
+
+    def _by_nncf(self) -> Iterator[Made]:
+        """All layers in 8 bits, then the last ones in float, until one passes."""
+        model = openvino.converted(self.original.file, self.original.where)
         images = canvases(self.predictor, self.settings.paths)
         given = list(feeds(self.predictor, images))
-        heads = openvino.head_layers(model)
-        made = None
-        for turn, ignored in enumerate(((), tuple(heads))):
-            if turn:
-                self.settings.say(f"the {len(heads)} last layers go back to float")
-            files = openvino.saved(openvino.quantised(model, given, ignored), half=False)
-            made = self._opened(files, f"int8-{turn}", ignored)
+        for ignored in ((), tuple(openvino.head_layers(model))):
+            self.settings.say(f"NNCF, {len(ignored) or 'no'} layers in float")
+            files = self._files(openvino.quantised(model, given, ignored), "int8", {"by": "NNCF"})
+            made = replace(self._opened(files), in_float=ignored, ranges="NNCF")
+            self.settings.say(made.gate.sentence)
+            yield made
             if made.gate.passed:
-                break
-        assert made is not None
-        return made
+                return
 
-    def _opened(self, files: tuple[bytes, bytes], name: str, ignored: tuple[str, ...] = ()) -> Made:
-        place = self.folder / name / "model.xml"
-        place.parent.mkdir()
+    def _files(
+        self, model: Any, precision: Precision, about: dict[str, Any]
+    ) -> tuple[bytes, bytes]:
+        header = read_header(self.original.file, self.original.where)
+        spec = _described(self.original, precision, {"for": "openvino", **about})
+        metadata = header.metadata | spec.to_metadata()
+        return openvino.saved(model, metadata, half=precision == "float16")
+
+    def _opened(self, files: tuple[bytes, bytes]) -> Made:
+        place = Path(tempfile.mkdtemp(dir=self.folder)) / "model.xml"
         openvino.write(files, place)
         predictor = load_file(place, backend="openvino")
-        return Made(files, predictor, self.judge(predictor), in_float=ignored)
+        return Made(files, predictor, self.judge(predictor))
+
+
+def _made(best: Quantised, files: tuple[bytes, ...], predictor: Predictor) -> Made:
+    return Made(files, predictor, best.gate, best.rule, best.in_float, best.layers)
 
 
 def _parts(

@@ -86,30 +86,25 @@ class Meter:
 def ranked(
     groups: Sequence[Sequence[str]],
     cost: Mapping[str, float],
-    error_without: Callable[[Sequence[str]], float],
-    whole: float,
-    progress: Callable[[int, int], None] | None = None,
+    error_of: Callable[[Sequence[str]], float],
 ) -> list[int]:
     """Groups of nodes in the order in which they should go back to float.
 
-    Greedy: by how much the error falls with one group in float, for its share of the work.
+    Greedy: by the error that 8 bits in this group alone make, for its share of the work. The
+    other way round, what one group in float gains, is blind where a tensor between two groups is
+    what 8 bits cannot hold: either alone gains nothing.
 
     Args:
         groups: names of nodes.
         cost: work of each layer, by name; other nodes count nothing.
-        error_without: the error with these nodes in float.
-        whole: the error with none in float.
-        progress: called with the groups done, and their number.
+        error_of: the error with only these nodes in 8 bits.
     """
     total = sum(cost.values()) or 1.0
     worth = []
-    for place, group in enumerate(groups):
-        gain = whole - error_without(group)
+    for group in groups:
         share = sum(cost.get(name, 0.0) for name in group) / total
         # Two per cent more, so that a layer that costs nothing is not above all others.
-        worth.append(gain / (share + 0.02))
-        if progress is not None:
-            progress(place + 1, len(groups))
+        worth.append(error_of(group) / (share + 0.02))
     return sorted(range(len(groups)), key=lambda place: -worth[place])
 
 
