@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,6 +59,49 @@ def serve(
         float,
         typer.Option(min=0, help="Seconds between looks for changed model files; 0 for never."),
     ] = 2.0,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help="Keep every answer in this SQLite file, or in the database of this address.",
+            show_default=False,
+        ),
+    ] = None,
+    log_days: Annotated[
+        float, typer.Option(min=0, help="Days that its entries are kept; 0 for ever.")
+    ] = 30.0,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="Keep small pictures in it.")
+    ] = False,
+    private: Annotated[
+        bool,
+        typer.Option("--private", help="Keep no names of pictures and clients, and no pictures."),
+    ] = False,
+    drift: Annotated[
+        bool,
+        typer.Option("--drift/--no-drift", help="Compare pictures with the model's reference."),
+    ] = True,
+    window: Annotated[
+        int, typer.Option("--drift-window", min=20, help="Pictures that are compared at a time.")
+    ] = 100,
+    webhook: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Send alerts of drift there.", show_default=False),
+    ] = None,
+    review: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep uncertain and surprising pictures there, 200 at most; see 'review'.",
+            show_default=False,
+        ),
+    ] = None,
+    json_logs: Annotated[
+        bool, typer.Option("--json-logs", help="Log a JSON object a line, and every request.")
+    ] = False,
+    otel: Annotated[
+        bool, typer.Option("--otel", help="Send traces as OpenTelemetry's variables say.")
+    ] = False,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Listen on a public address although there are no keys."),
@@ -89,6 +133,18 @@ def serve(
         upload_bytes_together=max(512_000_000, int(megabytes * 1e6)),
         watch_seconds=watch,
         insecure=insecure,
+        log_url=log if log is None or "://" in log else f"sqlite:///{log}",
+        monitor={
+            "log_days": log_days,
+            "log_thumbnails": thumbnails,
+            "log_private": private,
+            "drift": drift,
+            "drift_window": window,
+            "webhook": webhook,
+            "review": review,
+            "json_logs": json_logs,
+            "otel": otel,
+        },
         **limits,
     )
     return run(settings, lambda address: _announce(settings, address))

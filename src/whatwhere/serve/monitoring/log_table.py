@@ -161,6 +161,9 @@ class LogReader:
             query = query.where(PREDICTIONS.c.flag.is_not(None))
         try:
             with self._engine.connect() as connection:
+                if not sa.inspect(connection).has_table(PREDICTIONS.name):
+                    # Its writer makes it with the first entry.
+                    return []
                 return [_entry(row) for row in connection.execute(query).mappings()]
         except SQLAlchemyError as error:
             raise _unreadable(error) from None
