@@ -91,6 +91,9 @@ class Monitor:
     ) -> None:
         self.settings = settings
         self.metrics = metrics or Metrics()
+        # What may be refused comes before what starts threads.
+        self._tracer = Tracer() if settings.otel else None
+        self.review = review_folder(settings)
         entries = self.metrics.log_entries
         self.log = (
             None
@@ -102,13 +105,11 @@ class Monitor:
                 count=lambda result, count: entries.labels(result).inc(count),
             )
         )
-        self.review = review_folder(settings)
         self._webhook = (
             None
             if settings.webhook is None
             else Webhook(settings.webhook, lambda result: self.metrics.alerts.labels(result).inc())
         )
-        self._tracer = Tracer() if settings.otel else None
         self._lookup: Lookup = lambda model, version: None
         self._sample: Callable[[], None] = lambda: None
         self._queue: queue.Queue[Served | None] = queue.Queue(MOST_WAITING)
