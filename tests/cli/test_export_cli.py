@@ -37,9 +37,11 @@ def test_half_precision(trained: Path, run: Run, tmp_path: Path) -> None:
     out = tmp_path / "new" / "half.onnx"
     outcome = run("export", trained, "--fp16", "--out", out, "--name", "colours")
     assert outcome.status == 0, outcome.err
-    assert outcome.out.startswith(f"{out}: ")
-    assert "MB" in outcome.out
-    assert outcome.err == ""
+    assert f"written: {out}" in outcome.out
+    # Compared with the run's float weights, on the pictures that it did not train on.
+    assert "gate passed: accuracy" in outcome.out
+    assert "on 4 pictures" in outcome.out
+    assert outcome.err.startswith("note: 4 pictures are few")
     whole = trained / "model.onnx"
     assert out.stat().st_size < 0.65 * whole.stat().st_size
     assert read_spec(out).name == "colours"
@@ -69,8 +71,13 @@ def test_the_last_weights(trained: Path, run: Run, tmp_path: Path) -> None:
 
 def test_misuse(trained: Path, run: Run, tmp_path: Path) -> None:
     sentence(run("export"), "export --help")
-    sentence(run("export", tmp_path / "none"), str(tmp_path / "none"), "whatwhere train")
-    sentence(run("export", trained / "model.onnx"), "not the folder of a training run")
+    sentence(run("export", tmp_path / "none"), "there is no model", str(tmp_path / "none"))
+    sentence(run("export", trained / "model.onnx"), "say what to make of", "--int8")
+    sentence(run("export", trained / "model.onnx", "--weights", "last"), "training run")
+    sentence(run("export", trained, "--fp16", "--int8"), "ask for one")
+    sentence(run("export", trained, "--int8"), "--calibrate")
+    sentence(run("export", "default", "--fp16", "--check", trained), "pair of models")
+    sentence(run("export", trained, "--int8", "--calibrate", tmp_path / "no"), "does not exist")
     sentence(run("export", trained, "--end-to-end"), "without --end-to-end")
     sentence(run("export", trained, "--weights", "first"), "'first'", "best or last")
     (tmp_path / "file").write_text("x", "utf-8")
@@ -98,7 +105,7 @@ def test_calibration_is_kept_or_knowingly_left_out(trained: Path, run: Run, tmp_
     spec = read_spec(file).model_copy(update={"temperature": 1.5, "abstain": 0.6})
     entry = {SPEC_KEY: spec.model_dump_json()}
     file.write_bytes(with_metadata(file.read_bytes(), entry, "model"))
-    same = run("export", file.parent, "--out", tmp_path / "same.onnx", "--fp16")
+    same = run("export", file.parent, "--out", tmp_path / "same.onnx")
     assert same.status == 0, same.err
     assert same.err == f"note: calibration and thresholds are those of {file}\n"
     assert read_spec(tmp_path / "same.onnx").answers == spec.answers
@@ -107,3 +114,51 @@ def test_calibration_is_kept_or_knowingly_left_out(trained: Path, run: Run, tmp_
     assert read_spec(tmp_path / "last.onnx").answers == AnswerSpec()
     outcome = run("export", file.parent, "--json", "--out", tmp_path / "json.onnx")
     assert outcome.rows[0]["notes"] == [f"calibration and thresholds are those of {file}"]
+
+
+def test_eight_bits_of_a_run(trained: Path, run: Run) -> None:
+    data = trained.parent / "data"
+    outcome = run("export", trained, "--int8", "--calibrate", data, "--max-loss", "0.5", "--json")
+    assert outcome.status == 0, outcome.err
+    (row,) = outcome.rows
+    assert row["model"] == str(trained / "model.int8.onnx")
+    assert row["gate"]["labelled"]
+    assert row["gate"]["metric"] == "accuracy"
+    assert {side["what"] for side in row["table"]} == {"original", "int8"}
+    assert row["layers"] > 3
+    answer = run("predict", data / "val", "--model", row["model"], "--json")
+    assert answer.status == 0, answer.err
+    assert len(answer.rows) == 4
+
+
+def test_without_labels(trained: Path, run: Run, tmp_path: Path) -> None:
+    """Pictures in a folder: the original's answers are what counts."""
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    for number, path in enumerate(sorted((trained.parent / "data").rglob("*.png"))):
+        shutil.copy(path, folder / f"{number}.png")
+    args = ["--int8", "--calibrate", folder, "--max-loss", "1", "--out", tmp_path / "m.onnx"]
+    outcome = run("export", trained / "model.onnx", *args)
+    assert outcome.status == 0, outcome.err
+    assert "has no labels that can be read" in outcome.err
+    assert "agreement (accuracy on its own answers)" in outcome.out
+    assert "ms, one core" in outcome.out
+
+
+def test_a_failed_gate_is_a_finding(
+    trained: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from whatwhere.exporting.gate import Gate
+
+    monkeypatch.setattr(Gate, "passed", False)
+    out = tmp_path / "m.onnx"
+    data = trained.parent / "data"
+    outcome = run("export", trained / "model.onnx", "--fp16", "--check", data, "--out", out)
+    assert outcome.status == 1
+    assert "gate failed" in outcome.out
+    assert "nothing was written" in outcome.err.splitlines()[-1]
+    assert not out.exists()
+    outcome = run("export", trained, "--fp16", "--check", data, "--out", out, "--json")
+    assert outcome.status == 1
+    assert outcome.rows[0]["gate"]["passed"] is False
+    assert outcome.rows[0]["model"] is None

@@ -107,6 +107,11 @@ def export(
             f"--weights and --end-to-end are for the folder of a training run, which {model} is not"
         )
     if run is None and not changed:
+        from whatwhere.runtime import find_file
+        from whatwhere.runtime.shipped import SHIPPED
+
+        if model not in SHIPPED:
+            find_file(model)  # says what may be given
         raise UsageError(
             f"say what to make of {model}: --fp16, --int8 or --to openvino (of the folder of a"
             " training run the model file is written again)"
