@@ -216,7 +216,7 @@ class Counting:
         return self.inner(images, more)
 
 
-@pytest.mark.parametrize(("side", "expected"), [(100, []), (300, []), (600, [(4, False)])])
+@pytest.mark.parametrize(("side", "expected"), [(100, []), (300, []), (500, [(4, True)])])
 def test_one_large_picture_gets_lanes_of_its_own(
     side: int, expected: list[tuple[int, bool]]
 ) -> None:

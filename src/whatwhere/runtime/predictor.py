@@ -9,17 +9,19 @@ from typing import Any, Literal
 
 from whatwhere.runtime import adjust
 from whatwhere.runtime.backends import Backend
-from whatwhere.runtime.streaming import MANY, Failure, PredictorBase, Ready, Watch
+from whatwhere.runtime.streaming import Failure, PredictorBase, Ready, Watch
 from whatwhere.runtime.tiling import Preparation, Prepared, Tiles, predict
 from whatwhere.specs import Merge, MergeMetric, ModelSpec, Suppress
 from whatwhere.types import Image, Prediction
 
 __all__ = ["Failure", "Predictor", "PredictorBase", "Ready", "Watch"]
 
-# Tiles of one picture: larger groups are no quicker on processors (benchmarks/tiling.py).
+# Tiles of one picture: on processors larger groups were slower (docs/adr/0020).
 _TILES_AT_ONCE = 1
 # Below this the graph is not loaded again for the tiles of one picture.
 _TILES_A_LANE = 16
+# From so many on a trial of engines, which is remembered, takes less time than the picture.
+_TILES_FOR_TRIAL = 64
 
 
 class Predictor(PredictorBase):
@@ -96,7 +98,8 @@ class Predictor(PredictorBase):
             return self.backend, self.lanes
         with self._once:
             if self._tiling is None:
-                self._tiling = self.backend.with_lanes(self.lanes, trial=canvases >= MANY)
+                trial = canvases >= _TILES_FOR_TRIAL
+                self._tiling = self.backend.with_lanes(self.lanes, trial=trial)
             return self._tiling, self.lanes
 
     def with_top(self, count: int) -> Predictor:
