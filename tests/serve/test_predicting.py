@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,10 +232,16 @@ def test_too_many_pictures_are_refused_with_a_time(
     assert [one.status for one in watcher.served] == [503, 200, 200, 200]
 
 
-def test_a_request_is_given_up_after_its_timeout(client: TestClient) -> None:
+def test_a_request_is_given_up_after_its_timeout(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
     held = hold(client)
     refused(client.post("/predict?timeout=0.05", content=PNG), 504, "0.05 seconds")
     held.go.set()
+    assert service_of(client).repository.resolve().engine.close()
+    # Futures that nobody looks at any more say so when they are collected.
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
 
 
 def test_too_many_requests_are_refused(tmp_path: Path) -> None:

@@ -221,23 +221,33 @@ async def _all(
     request: Request | None, futures: Sequence[Future[Answer]], seconds: float
 ) -> list[Answer]:
     """All answers, unless the time passes or the client goes first."""
-    work = asyncio.gather(*(asyncio.wrap_future(future) for future in futures))
-    waiting: set[asyncio.Future[object]] = {work}  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    work = loop.create_future()
+    left = len(futures)
+
+    def count() -> None:
+        nonlocal left
+        left -= 1
+        if not left and not work.done():
+            work.set_result(None)
+
+    for future in futures:
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(count))
+    waiting: set[asyncio.Future[None]] = {work}
     gone = None
     if request is not None:
         gone = asyncio.ensure_future(_gone(request))
-        waiting.add(gone)  # type: ignore[arg-type]
+        waiting.add(gone)
     try:
-        done, _ = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if work in done:
-            return list(work.result())
-        if gone is not None and gone in done:
-            raise ClientDisconnect
-        raise TimeoutError
+        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     finally:
         if gone is not None:
             gone.cancel()
-        work.cancel()
+    if work.done():
+        return [future.result() for future in futures]
+    if gone is not None and gone.done():
+        raise ClientDisconnect
+    raise TimeoutError
 
 
 async def _gone(request: Request) -> None:
