@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from whatwhere.outputs.charts import PALETTE
+from whatwhere.outputs.charts import PALETTE, axis_range
 from whatwhere.outputs.curves import curve_groups, draw_curves
 
 COLUMNS = {
@@ -74,3 +74,8 @@ def test_one_point_and_no_point() -> None:
     """A run of one epoch has one; one that was stopped in its first has none."""
     assert len(_pixels(draw_curves("epoch", {"loss": {"loss": [(1, 0.5)]}}), PALETTE[0])) > 10
     assert (draw_curves("epoch", {}) == 255).all()
+
+
+def test_an_axis_of_one_huge_value_has_ticks() -> None:
+    low, high = axis_range([1.6e19, 1.6e19])
+    assert low < 1.6e19 < high

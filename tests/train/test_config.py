@@ -65,6 +65,7 @@ TEXTS: dict[str, tuple[str, Any]] = {
     "distort": ("0", 0.0),
     "multi_scale": ("0.3", 0.3),
     "grow": ("0.5", 0.5),
+    "head_start": ("false", False),
     "metric": ("AP50", "AP50"),
     "patience": ("5", 5),
     "devices": ("2", 2),

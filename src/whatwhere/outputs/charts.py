@@ -120,7 +120,9 @@ def axis_range(values: Sequence[float]) -> tuple[float, float]:
     """Lowest and highest value of an axis, both multiples of its step."""
     low, high = min(values), max(values)
     if high <= low:
-        low, high = low - 0.5, high + 0.5
+        # Half of 1 is nothing beside a loss of 1e19.
+        room = max(0.5, abs(low) * 1e-6)
+        low, high = low - room, high + room
     step = _step(low, high)
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
 

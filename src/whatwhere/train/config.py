@@ -113,6 +113,11 @@ class TrainConfig:
         least=0,
         below=1,
     )
+    head_start: bool = setting(
+        True,
+        "a classifier's new last layer begins as the logistic regression on what its pretrained"
+        " body sees in the pictures",
+    )
     rate: float = setting(2e-3, "peak learning rate of new layers", above=0)
     backbone_rate: float = setting(
         0.25, "of the pretrained backbone, as a share of the rate", least=0

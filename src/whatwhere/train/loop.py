@@ -49,6 +49,7 @@ def fit(
     *,
     started: float,
     resume: bool = False,
+    begun: bool = False,
     watchers: Sequence[Watcher] = (),
     planned: Callable[[State], None] = lambda state: None,
     stop_after: Callable[[State], bool] = lambda state: False,
@@ -67,6 +68,7 @@ def fit(
         listener: is told what happens.
         started: `time.monotonic()` when the run began, for the budget.
         resume: go on from `last.ckpt`.
+        begun: the network answers already; training that only harms it keeps what it was.
         watchers: are shown what happens.
         planned: is told the plan, at the start and when the batch changes.
         stop_after: asked after each epoch; True ends this sitting.
@@ -103,6 +105,14 @@ def fit(
         shown = next(iter(samples.epoch(state.epoch, 1, mixed, pictures=state.batch)))
         for watcher in watchers:
             watcher.started(config, folder, shown, validation.data.names)
+
+    if begun and not resume:
+        asked = time.monotonic()
+        numbers = validation.score(average.net, fabric, state.batch)
+        pace.validated(time.monotonic() - asked)
+        if _is_best(state, numbers, validation.primary) and first:
+            save_tensors(folder / WEIGHTS, average.net.state_dict(), {"epoch": 0})
+        listener.note(f"before the first step: {validation.primary} {state.best:.4f}")
 
     while state.epoch < plan.epochs:
         # All that is random in an epoch follows from the seed and its number, so a resumed

@@ -170,13 +170,15 @@ def choose_size(config: TrainConfig, data: Dataset) -> tuple[int, int]:
     A detector gets the shape of its pictures where nearly all agree (four fifths within a
     tenth of the median aspect ratio), else a square; its tiles are square, too. A classifier
     of tiny pictures gets three times their size: ImageNet weights see little in 32 pixels.
+    Many labels in a picture mean small things: these pictures are looked at more closely.
     """
     sizes = data.images.select("width", "height").drop_nulls().to_numpy()
     if config.task != "detect":
         side = config.size
         if not side:
             median = float(np.median(sizes.max(1))) if len(sizes) else 224.0
-            side = int(min(224, max(96, np.ceil(3 * median / 32) * 32)))
+            most = 320 if config.task == "multilabel" else 224
+            side = int(min(most, max(96, np.ceil(3 * median / 32) * 32)))
         return side, side
     side = config.size or 320
     if len(sizes) and not config.tile:

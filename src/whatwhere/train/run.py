@@ -22,6 +22,7 @@ from whatwhere.train.allocator import kept_memory
 from whatwhere.train.checkpoint import load_tensors, unpack
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.finish import MODEL, Run, finish, make_spec
+from whatwhere.train.head_start import start_head
 from whatwhere.train.joint import two_heads
 from whatwhere.train.lock import locked
 from whatwhere.train.loop import CHECKPOINT, WEIGHTS, fit
@@ -43,7 +44,7 @@ from whatwhere.train.processes import first_process, from_first, make_fabric
 from whatwhere.train.samples import Samples
 from whatwhere.train.sanity import sanity_notes
 from whatwhere.train.seen import keep_seen, seen_pictures
-from whatwhere.train.start import load_start, settle_start
+from whatwhere.train.start import load_start, new_head, settle_start
 from whatwhere.train.state import State
 from whatwhere.train.teacher import (
     attach,
@@ -148,6 +149,12 @@ def train_model(
     validation = Validation(validation_data, spec, config.cache * 2**20 // 4, config.metric)
     if part is not None:
         validation = part.scored(validation, config)
+    begun = False
+    if config.head_start and not resume and new_head(config) and part is None:
+        said = start_head(net, training, validation, spec, config, fabric)
+        begun = bool(said)
+        if said:
+            listener.note(said)
     shown = Previews(samples, spec.postprocess.score_threshold)
     watchers = [shown, Curves(), *tools, *watchers]
 
@@ -174,6 +181,7 @@ def train_model(
                 listener,
                 started=started,
                 resume=resume,
+                begun=begun,
                 watchers=watchers,
                 planned=record,
             )

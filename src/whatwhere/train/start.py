@@ -90,6 +90,17 @@ def settle_start(config: TrainConfig) -> TrainConfig:
     return replace(config, pretrained=folded, freeze=folded or config.freeze)
 
 
+def new_head(config: TrainConfig) -> bool:
+    """Whether a body comes with weights and the last layer with none.
+
+    Args:
+        config: settings, after `settle_start`.
+    """
+    if _is_path(config.start):
+        return not read_weights(config.start).whole
+    return config.pretrained
+
+
 @contextmanager
 def starting_body(config: TrainConfig, weights: bool) -> Iterator[None]:
     """Within, backbones get the weights of the start, or none where others will be put in.

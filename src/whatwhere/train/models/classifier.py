@@ -79,6 +79,18 @@ class Classifier(Network):
         x = self.scale(images).contiguous(memory_format=torch.channels_last)
         return {"logits": self.backbone(x).float()}
 
+    def last_layer(self) -> nn.Linear | None:
+        """The layer that gives the logits, where it is a plain one."""
+        head = self.backbone.get_classifier()  # type: ignore[operator]
+        return head if isinstance(head, nn.Linear) and head.bias is not None else None
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pooled features (N, D), what the last layer reads."""
+        x = self.scale(images).contiguous(memory_format=torch.channels_last)
+        body = self.backbone
+        found: Tensor = body.forward_head(body.forward_features(x), pre_logits=True)  # type: ignore[operator]
+        return found
+
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of the settings, and itself as the only part."""
         logits = self(batch.images)["logits"]
@@ -132,6 +144,7 @@ FAMILY = Family(
             "distort",
             "dropout",
             "freeze_stride",
+            "head_start",
             "loss",
             "smoothing",
             "teacher_temperature",

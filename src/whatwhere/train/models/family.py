@@ -68,6 +68,14 @@ class Network(nn.Module):
         """Parameters that come from pretraining, and learn slowly."""
         return self.backbone.parameters()
 
+    def last_layer(self) -> nn.Linear | None:
+        """What turns the `features` of a whole picture into `logits`; None without such a layer."""
+        return None
+
+    def features(self, images: Tensor) -> Tensor:
+        """Inputs (N, D) of the last layer for uint8 images (N, H, W, 3), RGB."""
+        raise NotImplementedError
+
 
 DETECTOR_SETTINGS = frozenset({"mosaic", "width_head"})
 """Settings that every detector uses, and no classifier."""
