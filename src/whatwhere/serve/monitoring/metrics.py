@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -34,6 +35,18 @@ _OBJECTS = (0, 1, 2, 5, 10, 20, 50, 100, 200)
 _MODEL = ("model", "version")
 
 
+class _Series(NamedTuple):
+    """Histograms of a model version."""
+
+    request_seconds: Histogram
+    queue_seconds: Histogram
+    inference_seconds: Histogram
+    batch: Histogram
+    pixels: Histogram
+    objects: Histogram
+    score: Histogram
+
+
 class Metrics:
     """All figures of a process.
 
@@ -48,6 +61,7 @@ class Metrics:
         self.registry = registry or CollectorRegistry()
         self.classes_of: Callable[[str, str], tuple[str, ...]] = lambda model, version: ()
         self._classes: dict[tuple[str, str], set[str]] = {}
+        self._series: dict[tuple[str, str], _Series] = {}
 
         def counter(name: str, about: str, labels: tuple[str, ...] = _MODEL) -> Counter:
             return Counter(f"whatwhere_{name}", about, labels, registry=self.registry)
@@ -126,29 +140,29 @@ class Metrics:
         """Count an answer or a refusal."""
         key = self._labels(served.model, served.version)
         status = str(served.status)
+        count = self._series_of(key)
         if served.place == 0:
             self.requests.labels(*key, served.route, status).inc()
-            self.request_seconds.labels(*key).observe(served.request_seconds)
+            count.request_seconds.observe(served.request_seconds)
         prediction = served.prediction
         if prediction is None and served.image is None and not served.batch:
             return
         self.pictures.labels(*key, status).inc()
-        self.queue_seconds.labels(*key).observe(served.queue_seconds)
+        count.queue_seconds.observe(served.queue_seconds)
         if prediction is None:
             return
-        self.inference_seconds.labels(*key).observe(served.inference_seconds)
-        self.batch.labels(*key).observe(served.batch)
-        self.pixels.labels(*key).observe(prediction.width * prediction.height)
-        self.objects.labels(*key).observe(len(prediction))
-        score = self.score.labels(*key)
+        count.inference_seconds.observe(served.inference_seconds)
+        count.batch.observe(served.batch)
+        count.pixels.observe(prediction.width * prediction.height)
+        count.objects.observe(len(prediction))
         classes = self._classes.get(key, set())
         counts: dict[str, int] = {}
         for name, value in zip(prediction.names, prediction.scores.tolist(), strict=True):
             counts[name] = counts.get(name, 0) + 1
-            score.observe(value)
-        for name, count in counts.items():
+            count.score.observe(value)
+        for name, times in counts.items():
             shown = name if name in classes else "(others)"
-            self.detections.labels(*key, shown).inc(count)
+            self.detections.labels(*key, shown).inc(times)
 
     def measured(self, model: str, version: str, one: Measured) -> None:
         """Count how a picture looks."""
@@ -170,6 +184,26 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+    def _series_of(self, key: tuple[str, str]) -> _Series:
+        """Finding each histogram by its labels takes longer than counting."""
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = _Series(
+                *(
+                    histogram.labels(*key)
+                    for histogram in (
+                        self.request_seconds,
+                        self.queue_seconds,
+                        self.inference_seconds,
+                        self.batch,
+                        self.pixels,
+                        self.objects,
+                        self.score,
+                    )
+                )
+            )
+        return found
 
     def _labels(self, model: str, version: str) -> tuple[str, str]:
         key = (model, version)
