@@ -230,6 +230,7 @@ def test_too_many_pictures_are_refused_with_a_time(
         thread.join(30)
     assert [one.status_code for one in answers] == [200] * 3
     assert [one.status for one in watcher.served] == [503, 200, 200, 200]
+    assert {one.model for one in watcher.served} == {"cells"}
 
 
 def test_a_request_is_given_up_after_its_timeout(

@@ -32,10 +32,11 @@ async def predict(request: Request) -> Response:
     given = dict(request.query_params)
     named = clean_name(given.pop("name", ""))
     asked = predict_options(given)
-    service.check_room(service.repository.resolve(asked.model, asked.version))
+    service.check_room(_chosen(request, service, asked))
     with service.gate.request() as held:
         upload = await read_upload(request, held, service.settings)
         asked = predict_options(given, upload.fields)
+        _chosen(request, service, asked)
         if asked.annotate and len(upload.pictures) > 1:
             raise RefusedError(400, "annotate draws one picture: send one at a time")
         names = [picture.name or named for picture in upload.pictures]
@@ -62,6 +63,13 @@ async def predict(request: Request) -> Response:
 def routes() -> list[Route]:
     """The addresses of this module."""
     return [Route("/predict", predict, methods=["POST"])]
+
+
+def _chosen(request: Request, service: Service, asked: PredictOptions) -> Loaded:
+    """The model that is asked for; the watchers are to know it, should the request be refused."""
+    loaded = service.repository.resolve(asked.model, asked.version)
+    request.state.model, request.state.version = loaded.name, loaded.version
+    return loaded
 
 
 def _source(picture: Picture) -> Source:
