@@ -19,8 +19,10 @@ from factories import NAMES, picture, write_model
 from served import PNG, Held, Remembering, detector, service_of, serving, settings_for
 from whatwhere.errors import ModelError
 from whatwhere.images import encode_image, read_image
+from whatwhere.serve import predicting
 from whatwhere.serve.app import create_app
 from whatwhere.serve.engine import Engine
+from whatwhere.serve.envelope import _route
 from whatwhere.serve.errors import RefusedError
 from whatwhere.serve.schemas import ErrorAnswer, PredictionAnswer, PredictionsAnswer
 
@@ -364,3 +366,9 @@ def test_authorize_decides_before_the_body_is_read(tmp_path: Path) -> None:
         assert client.get("/health/ready").status_code == 200
         assert client.post("/predict", content=PNG, headers={"key": "predict"}).status_code == 200
     assert watcher.served[-1].client == "somebody"
+
+
+def test_the_route_is_known_with_older_versions_of_starlette(client: TestClient) -> None:
+    scope = {"app": client.app, "endpoint": predicting.predict}
+    assert _route(scope) == "/predict"
+    assert _route({"app": client.app}) == ""

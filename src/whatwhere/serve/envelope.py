@@ -112,5 +112,9 @@ class Envelope:
 
 def _route(scope: Scope) -> str:
     """The pattern of the address that answered; "" if none did."""
-    route = scope.get("route")
-    return str(getattr(route, "path", ""))
+    if "route" in scope:
+        return str(getattr(scope["route"], "path", ""))
+    # Older versions of Starlette name the function only.
+    endpoint = scope.get("endpoint")
+    routes = scope["app"].routes if endpoint is not None else []
+    return next((one.path for one in routes if getattr(one, "endpoint", None) is endpoint), "")
