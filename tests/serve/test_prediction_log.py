@@ -141,6 +141,29 @@ def test_a_full_disk_loses_entries_and_says_so(
     assert _ids(file) == ["r0"]
 
 
+def test_an_entry_that_the_database_does_not_take_keeps_no_other_waiting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "log.db"
+    log = PredictionLog(f"sqlite:///{file}")
+    log.put(_row(0))
+    until(lambda: log.written == 1)
+    with sqlite3.connect(file, isolation_level=None) as lock:
+        lock.execute("begin immediate")
+        log.put(_row(1))
+        # A lone surrogate has no UTF-8, and the name of a model is never missing.
+        log.put(_row(2, error="\udcff"))
+        log.put(_row(3) | {"model": None})
+        log.put(_row(4))
+        lock.execute("rollback")
+    lock.close()
+    until(lambda: log.written == 3)
+    log.close()
+    assert _ids(file) == ["r0", "r1", "r4"]
+    assert log.lost == 2
+    assert "does not take some entries" in caplog.text
+
+
 def test_old_and_surplus_entries_are_deleted(tmp_path: Path) -> None:
     file = tmp_path / "log.db"
     log = PredictionLog(f"sqlite:///{file}", days=1, rows=3)

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from whatwhere.serve.monitoring.log_table import PREDICTIONS, TABLES, open_engine, reason_of
 
@@ -121,26 +121,41 @@ class PredictionLog:
             if not self._made:
                 TABLES.create_all(self.engine)
                 self._made = True
-            with self.engine.begin() as connection:
-                connection.execute(sa.insert(PREDICTIONS), rows)
+            refused = self._insert(rows)
         except SQLAlchemyError as error:
             self._say(f"cannot be written ({reason_of(error)})")
             return False
         except Exception as error:  # a driver's own defect must not end the thread
-            self._say(f"cannot be written ({type(error).__name__}: {error})")
+            self._say(f"cannot be written ({type(error).__name__})")
             return False
         for _ in rows:
             self._waiting.popleft()
-        self.written += len(rows)
-        self._count("written", len(rows))
+        self.written += len(rows) - refused
+        self._count("written", len(rows) - refused)
+        if refused:
+            self._lose(refused, "does not take some entries")
         self._clean()
         return True
 
-    def _lose(self, entries: int, at_once: bool = False) -> None:
+    def _insert(self, rows: list[dict[str, Any]]) -> int:
+        """Write entries together; how many the database does not take, whatever it is asked.
+
+        One of those must not keep all others waiting, so then each is written alone.
+        """
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(sa.insert(PREDICTIONS), rows)
+        except (DataError, IntegrityError, UnicodeError):
+            if len(rows) == 1:
+                return 1
+            return sum(self._insert([row]) for row in rows)
+        return 0
+
+    def _lose(self, entries: int, what: str = "is behind", at_once: bool = False) -> None:
         self.lost += entries
         self._unsaid += entries
         self._count("lost", entries)
-        self._say("is behind", at_once=at_once)
+        self._say(what, at_once=at_once)
 
     def _say(self, what: str, at_once: bool = False) -> None:
         now = time.monotonic()
