@@ -110,9 +110,18 @@ def test_wrong_questions_get_a_sentence(
 ) -> None:
     client.post("/predict", content=PNG)
     entries(client, 1)
-    answer = client.request(method, address, content=body)
+    headers = {"Content-Type": "application/json"}
+    answer = client.request(method, address, content=body, headers=headers)
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]
+
+
+def test_other_sites_cannot_mark_entries_through_a_form(client: TestClient) -> None:
+    body = b'{"words": "x"}'
+    answer = client.post(
+        "/monitor/log/1/flag", content=body, headers={"Content-Type": "text/plain"}
+    )
+    assert answer.status_code == 415
 
 
 def test_without_a_log_there_is_nothing_to_read(tmp_path: Path) -> None:

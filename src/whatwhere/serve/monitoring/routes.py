@@ -97,6 +97,9 @@ def monitoring_routes(monitor: Monitor) -> list[Route]:
     async def flag(request: Request) -> Response:
         """Mark an entry as wrong."""
         allow(request, "admin")
+        # A page of another site can send anything but this without asking the browser first.
+        if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+            raise RefusedError(415, "send the words as application/json")
         entry = _entry(request)
         body = bytearray()
         async for piece in request.stream():
