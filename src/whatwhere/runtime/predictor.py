@@ -92,7 +92,7 @@ class Predictor(PredictorBase):
 
         Several pictures are in lanes already; the tiles of a single one get lanes of their own.
         """
-        if self._one_of_many or self.lanes == 1 or not canvases:
+        if not canvases or self._one_of_many or self.lanes == 1:
             return self.backend, 1
         if canvases < _TILES_A_LANE * self.lanes:
             return self.backend, self.lanes
