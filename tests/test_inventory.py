@@ -18,7 +18,9 @@ PUBLIC = {
     "Comparison",
     "DataError",
     "Dataset",
+    "Exported",
     "Finding",
+    "GateError",
     "ImageError",
     "Label",
     "Labels",
@@ -40,6 +42,7 @@ PUBLIC = {
     "evaluate",
     "evaluate_predictions",
     "explain",
+    "export",
     "fuse",
     "import_model",
     "load",
@@ -123,6 +126,7 @@ def test_train_is_a_package_and_a_function() -> None:
         ("write_report", "polars", "data"),
         ("write_data_page", "polars", "data"),
         ("train", "torch", "train"),
+        ("export", "polars", "export"),
     ],
 )
 def test_a_missing_extra_says_what_to_install(name: str, package: str, extra: str) -> None:

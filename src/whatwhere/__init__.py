@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from whatwhere.data import Dataset, Finding, merge, read
     from whatwhere.errors import (
         DataError,
+        GateError,
         ImageError,
         MissingExtraError,
         ModelError,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         evaluate,
         evaluate_predictions,
     )
+    from whatwhere.exporting import Exported, export
     from whatwhere.outputs.comparison_page import write_comparison
     from whatwhere.outputs.data_page import write_data_page
     from whatwhere.outputs.draw import draw
@@ -51,7 +53,9 @@ _HOME = {
     "Comparison": "evaluation",
     "DataError": "errors",
     "Dataset": "data",
+    "Exported": "exporting",
     "Finding": "data",
+    "GateError": "errors",
     "ImageError": "errors",
     "Label": "types",
     "Labels": "types",
@@ -72,6 +76,7 @@ _HOME = {
     "evaluate": "evaluation",
     "evaluate_predictions": "evaluation",
     "explain": "runtime.explain",
+    "export": "exporting",
     "fuse": "runtime.fusion",
     "import_model": "runtime.foreign.importing",
     "load": "runtime",
@@ -87,6 +92,7 @@ _HOME = {
 _EXTRA = {
     "data": ("data", "Reading a data set"),
     "evaluation": ("data", "Evaluating a model"),
+    "exporting": ("export", "Exporting a model"),
     "outputs.comparison_page": ("data", "Writing a comparison"),
     "outputs.data_page": ("data", "Writing a page about a data set"),
     "outputs.report": ("data", "Writing a report"),
@@ -99,7 +105,9 @@ __all__ = [
     "Comparison",
     "DataError",
     "Dataset",
+    "Exported",
     "Finding",
+    "GateError",
     "ImageError",
     "Label",
     "Labels",
@@ -121,6 +129,7 @@ __all__ = [
     "evaluate",
     "evaluate_predictions",
     "explain",
+    "export",
     "fuse",
     "import_model",
     "load",
