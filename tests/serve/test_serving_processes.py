@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -122,6 +123,49 @@ def test_sigterm_answers_what_was_accepted(start: Start, tmp_path: Path, workers
         client.join(_SECONDS)
     assert not errors
     assert rows == [10] * 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("keep", [True, False])
+def test_clients_that_never_pause_lose_nothing_at_the_end(
+    start: Start, tmp_path: Path, workers: int, keep: bool
+) -> None:
+    server = start(detector(tmp_path), "--workers", workers)
+    port = int(server.address.rpartition(":")[2])
+    statuses: list[int] = []
+    lost: list[Exception] = []
+
+    def ask() -> None:
+        while True:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_SECONDS)
+            try:
+                connection.connect()
+            except OSError:
+                return
+            try:
+                leave = False
+                while not leave:
+                    connection.request("POST", "/predict", PNG)
+                    answer = connection.getresponse()
+                    statuses.append(answer.status)
+                    answer.read()
+                    leave = not keep or answer.headers["Connection"] == "close"
+            except (OSError, http.client.HTTPException) as error:
+                lost.append(error)
+            finally:
+                connection.close()
+
+    clients = [threading.Thread(target=ask) for _ in range(10)]
+    for client in clients:
+        client.start()
+    while len(statuses) < 200:
+        time.sleep(0.01)
+    assert server.end() == 0
+    for client in clients:
+        client.join(_SECONDS)
+    assert set(statuses) == {200}
+    assert not lost
 
 
 def test_ctrl_c_ends_it_in_good_order(start: Start, tmp_path: Path) -> None:

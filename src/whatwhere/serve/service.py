@@ -47,6 +47,7 @@ class Service:
         self.repository = Repository(settings, asked)
         self.observers = tuple(observers)
         self.gate = Gate(settings.concurrent, settings.upload_bytes_together)
+        # Requests that come are still answered; load balancers and clients are told to leave.
         self.ending = False
         self._authorize = authorize
         # For drawing and other work of milliseconds that would hold up the event loop.
@@ -91,8 +92,6 @@ class Service:
         Raises:
             RefusedError: 503 with the time after which there is room.
         """
-        if self.ending:
-            raise _ending()
         state = loaded.engine.state
         if state.waiting >= state.queue:
             raise RefusedError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import signal
@@ -17,18 +18,53 @@ from whatwhere.serve.repository import Count
 from whatwhere.serve.service import Service
 from whatwhere.serve.settings import ServeSettings
 
+# Of each of the three steps after SIGTERM in which clients are turned away.
+_PAUSE_SECONDS = 0.2
+
 
 class _Server(uvicorn.Server):
-    """Tells the service that the end has begun, and others that it runs."""
+    """Tells the service that the end has begun, and others that it runs.
 
-    def __init__(self, config: uvicorn.Config, service: Service, begun: Callable[[], None]) -> None:
+    Args:
+        listener: the socket that it accepts from.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        listener: socket.socket,
+        begun: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._service = service
+        self._listener = listener
         self._begun = begun
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._begun()
+
+    async def main_loop(self) -> None:
+        """Until a signal, and a moment longer.
+
+        uvicorn closes connections on which it has read no request. On those of busy clients the
+        next one may be under way, which would be lost. So for a moment every answer says that
+        its connection closes after it; then hardly any new connections are let in, while those
+        that the system holds are taken; then none, while requests on these are read; and only
+        then are idle ones closed.
+        """
+        await super().main_loop()
+        await self._pause()
+        self._listener.listen(0)
+        await self._pause()
+        for server in self.servers:
+            server.close()
+        await self._pause()
+
+    async def _pause(self) -> None:
+        if not self.force_exit:
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._service.ending = True
@@ -77,7 +113,7 @@ def work(
             timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
-        _Server(config, service, begun).run([listener])
+        _Server(config, service, listener, begun).run([listener])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
