@@ -5,6 +5,7 @@ All give the same numbers within float32 rounding; they differ in speed only.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from whatwhere.errors import MissingExtraError, ModelError, UsageError
 from whatwhere.runtime.ir import is_ir
 from whatwhere.runtime.onnxfile import Port
+from whatwhere.runtime.quota import cpu_quota
 from whatwhere.specs import ModelSpec
 
 INPUT = "images"
@@ -68,9 +70,11 @@ class Backend(Protocol):
 
 
 def cores() -> int:
-    """CPU cores that this process may use."""
+    """CPU cores that this process may use, no more than a container's limit is worth."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    count = len(affinity(0)) if affinity else os.cpu_count() or 1
+    limit = cpu_quota()
+    return count if limit is None else max(1, min(count, math.ceil(limit)))
 
 
 class OnnxRuntimeBackend:
