@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from alert_server import Hook
 from factories import spec_of
 from served import made_up
 from whatwhere.drift import Measured, Reference, measure
@@ -24,7 +23,6 @@ from whatwhere.images import read_image
 from whatwhere.serve.events import Observer, Served
 from whatwhere.serve.monitoring import monitor as monitor_module
 from whatwhere.serve.monitoring.access import ACCESS, JsonFormatter, note_request
-from whatwhere.serve.monitoring.alerts import Webhook
 from whatwhere.serve.monitoring.log_table import LogReader
 from whatwhere.serve.monitoring.metrics import MOST_CLASSES, MOST_VERSIONS, Metrics
 from whatwhere.serve.monitoring.monitor import Monitor
@@ -91,6 +89,13 @@ def feed(monitor: Monitor, images: list[Image], **changes: Any) -> None:
     for number, image in enumerate(images):
         monitor.observe(made_up(request_id=f"r{number}", image=image, **changes))
         until(lambda: monitor._pictures._value == monitor_module.MOST_PICTURES)
+
+
+@pytest.fixture
+def hook() -> Iterator[Hook]:
+    made = Hook()
+    yield made
+    made.close()
 
 
 def test_it_is_an_observer() -> None:
@@ -317,80 +322,6 @@ def test_a_review_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         MonitorSettings(**settings)
-
-
-class Hook:
-    """A web server that gets alerts; `answers` are the statuses that it gives, then 200."""
-
-    def __init__(self) -> None:
-        self.bodies: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.answers: list[tuple[int, dict[str, str]]] = []
-        self.asked = 0
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                outer.asked += 1
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                status, headers = outer.answers.pop(0) if outer.answers else (200, {})
-                if status == 200:
-                    outer.bodies.put(body)
-                self.send_response(status)
-                for name, value in ({"Content-Length": "0"} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-
-            def log_message(self, *given: Any) -> None:
-                """Say nothing."""
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/alerts"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    made = Hook()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-def test_alerts_are_tried_again_until_they_arrive(hook: Hook) -> None:
-    hook.answers = [(503, {}), (429, {"Retry-After": "0"}), (500, {})]
-    results: list[str] = []
-    webhook = Webhook(hook.url, results.append, first_pause=0.001)
-    webhook.send({"event": "test"})
-    assert hook.bodies.get(timeout=20) == {"event": "test"}
-    until(lambda: results == ["sent"])
-    webhook.close()
-    assert hook.asked == 4
-
-
-@pytest.mark.parametrize(("status", "asked"), [(404, 1), (302, 1), (500, 5)])
-def test_alerts_that_cannot_arrive_are_given_up(
-    hook: Hook, caplog: pytest.LogCaptureFixture, status: int, asked: int
-) -> None:
-    hook.answers = [(status, {"Location": hook.url})] * 5
-    results: list[str] = []
-    webhook = Webhook(hook.url, results.append, first_pause=0.001)
-    webhook.send({"event": "test"})
-    until(lambda: results == ["failed"])
-    webhook.close()
-    assert hook.asked == asked
-    assert f"the alert test was not sent: it answered {status}" in caplog.text
-
-
-def test_alerts_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    gate = threading.Event()
-    results: list[str] = []
-    monkeypatch.setattr(Webhook, "_deliver", lambda self, alert: gate.wait(30))
-    webhook = Webhook("http://127.0.0.1:9/", results.append)
-    for _ in range(150):
-        webhook.send({"event": "test"})
-    assert results.count("dropped") in (49, 50)
-    gate.set()
-    webhook.close()
 
 
 def test_lines_of_the_log_are_json_with_the_request(caplog: pytest.LogCaptureFixture) -> None:
