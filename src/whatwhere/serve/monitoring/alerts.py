@@ -24,7 +24,7 @@ LONGEST_PAUSE = 60.0
 
 _TIMEOUT = 10.0
 _WAITING = 100
-_CLOSE_SECONDS = 3.0
+_CLOSE_SECONDS = 2.0
 _AGAIN = {408, 425, 429}
 
 Result = Literal["sent", "failed", "dropped"]
@@ -67,7 +67,7 @@ class Webhook:
             self._count("dropped")
 
     def close(self) -> None:
-        """Send what waits, in three seconds at most."""
+        """Send what waits, in two seconds at most."""
         self._closing.set()
         try:
             self._queue.put_nowait(None)

@@ -26,7 +26,8 @@ _LONGEST_PAUSE = 30.0
 _SAY_SECONDS = 60.0
 _CLEAN_SECONDS = 600.0
 _CLEAN_ROWS = 5_000
-_CLOSE_SECONDS = 5.0
+# With those of the monitor and of alerts less than the supervisor waits for a worker's end.
+_CLOSE_SECONDS = 3.0
 _DAY = 86_400.0
 
 Count = Callable[[str, int], None]
@@ -85,10 +86,10 @@ class PredictionLog:
         self._wake.set()
 
     def close(self) -> None:
-        """Write what waits, for five seconds at most; the rest is lost, and said."""
+        """Write what waits, for three seconds at most; the rest is lost, and said."""
         self._closing.set()
         self._wake.set()
-        self._thread.join(_CLOSE_SECONDS + 2)
+        self._thread.join(_CLOSE_SECONDS + 1)
         self.engine.dispose()
 
     def _run(self) -> None:
