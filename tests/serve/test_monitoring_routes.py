@@ -24,7 +24,8 @@ from whatwhere.serve.settings import model_source, serve_settings
 
 def client_of(model: Path, **values: Any) -> TestClient:
     settings = serve_settings(models=(model_source(str(model)),), watch_seconds=0, **values)
-    return TestClient(assemble(settings), raise_server_exceptions=False)
+    app = assemble(settings)
+    return TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False)
 
 
 @pytest.fixture
