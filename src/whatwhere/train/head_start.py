@@ -29,7 +29,7 @@ from whatwhere.train.validate import Validation
 
 _MOST = 4000
 """Pictures that are looked at, of training and of validation each."""
-_SHARE = 0.05
+_SHARE = 0.15
 """Of a budget, for the features of each."""
 _LARGEST = 2e9
 """Products of a pass of the solver: pictures x features x classes."""
