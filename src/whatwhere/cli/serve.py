@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from whatwhere.cli import app
+from whatwhere.cli._keys import keys
 from whatwhere.cli._options import Backend
 from whatwhere.errors import MissingExtraError, UsageError
 
@@ -16,7 +18,19 @@ if TYPE_CHECKING:
     from whatwhere.serve.settings import ServeSettings
 
 
-@app.command()
+class _Serve(TyperCommand):
+    """A command with commands below it: `serve MODEL...`, and `serve keys ...`."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        if args[:1] == [keys.info.name]:
+            below = typer.main.get_command(keys)
+            return below.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@app.command(cls=_Serve)
 def serve(
     models: Annotated[
         list[str] | None,
@@ -102,6 +116,27 @@ def serve(
     otel: Annotated[
         bool, typer.Option("--otel", help="Send traces as OpenTelemetry's variables say.")
     ] = False,
+    keys_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--keys",
+            metavar="FILE",
+            help="Ask for API keys; make them with 'whatwhere serve keys add'.",
+            show_default=False,
+        ),
+    ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most requests a minute of a key without a limit of its own."),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Answer to this name, and to pages of it; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     insecure: Annotated[
         bool,
         typer.Option("--insecure", help="Listen on a public address although there are no keys."),
@@ -109,7 +144,8 @@ def serve(
 ) -> int:
     """Answer requests over HTTP: predictions, models, health.
 
-    It ends with Ctrl-C or SIGTERM, when it has answered what it accepted.
+    It ends with Ctrl-C or SIGTERM, when it has answered what it accepted. API keys:
+    'whatwhere serve keys --help'.
     """
     if find_spec("starlette") is None or find_spec("uvicorn") is None:
         raise MissingExtraError("serve", "Serving a model")
@@ -132,6 +168,9 @@ def serve(
         upload_bytes=int(megabytes * 1e6),
         upload_bytes_together=max(512_000_000, int(megabytes * 1e6)),
         watch_seconds=watch,
+        keys_file=keys_file,
+        requests_per_minute=rate,
+        hosts=tuple(allow_host or ()),
         insecure=insecure,
         log_url=log if log is None or "://" in log else f"sqlite:///{log}",
         monitor={
@@ -153,7 +192,7 @@ def serve(
 def _announce(settings: ServeSettings, address: str) -> None:
     names = ", ".join(dict.fromkeys(source.name for source in settings.models))
     typer.echo(f"whatwhere: {names} at {address} (Ctrl-C ends it)", err=True)
-    if settings.insecure:
+    if settings.insecure and settings.keys_file is None:
         typer.echo("whatwhere: anybody who can reach this address may use it", err=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -20,6 +20,7 @@ from whatwhere.serve.events import Observer
 from whatwhere.serve.repository import Count
 from whatwhere.serve.service import Service
 from whatwhere.serve.settings import ServeSettings
+from whatwhere.serve.shield import Shield
 
 
 def create_app(
@@ -29,6 +30,7 @@ def create_app(
     authorize: Authorize = allow_all,
     routes: Sequence[BaseRoute] = (),
     asked: Count | None = None,
+    hosts: Collection[str] | None = None,
 ) -> Starlette:
     """A server that any ASGI server can run; `app.state.service` is its inside.
 
@@ -41,6 +43,7 @@ def create_app(
         authorize: decides on each request.
         routes: further addresses.
         asked: a number that several worker processes share, for reloads; see `Repository`.
+        hosts: names that it answers to, beside plain IP addresses; None for any.
     """
     service = Service(settings, observers, authorize, asked)
 
@@ -54,7 +57,10 @@ def create_app(
 
     app = Starlette(
         routes=[*predicting.routes(), *models.routes(), *health.routes(), *routes],
-        middleware=[Middleware(Envelope, service=service)],
+        middleware=[
+            Middleware(Envelope, service=service),
+            Middleware(Shield, hosts=hosts, friends=settings.hosts),
+        ],
         exception_handlers={
             RefusedError: on_error,
             WhatwhereError: on_error,

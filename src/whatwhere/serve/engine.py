@@ -20,6 +20,7 @@ from whatwhere.errors import ImageError, WhatwhereError
 from whatwhere.images import DEFAULT_MAX_PIXELS
 from whatwhere.runtime.items import Source, pixels_of
 from whatwhere.runtime.predictor import PredictorBase
+from whatwhere.serve.limits import PictureRoom
 from whatwhere.types import Image, Prediction
 
 _LOG = logging.getLogger(__name__)
@@ -78,7 +79,8 @@ class Answer:
     Args:
         prediction: with the milliseconds from bytes to answer in `ms`; None if it failed.
         error: why it failed; the picture's fault (`ImageError`) or the model's.
-        image: the decoded picture, RGB uint8 (height, width, 3); None if it cannot be read.
+        image: the decoded picture, RGB uint8 (height, width, 3); None if it cannot be read, or
+            there is no room for it (`watched_pixels`).
         queue_seconds: from `submit` to a lane.
         inference_seconds: its share of its batch in the model, postprocessing included.
         batch: pictures that ran together.
@@ -147,6 +149,7 @@ class Engine:
         batch: most pictures in one run, at least 1.
         max_pixels: larger pictures are refused before they are decoded.
         title: for thread names and the log.
+        room: for pictures that are kept after their prediction.
     """
 
     predictor: PredictorBase
@@ -155,6 +158,7 @@ class Engine:
     batch: int = 1
     max_pixels: int = DEFAULT_MAX_PIXELS
     title: str = "model"
+    room: PictureRoom = field(default_factory=lambda: PictureRoom(DEFAULT_MAX_PIXELS))
     _state: EngineState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -287,7 +291,7 @@ class Engine:
         ready = [entry for entry in group if entry.error is None]
         for entry in group:
             if entry.error is not None:
-                entry.future.set_result(_answer(entry, None, 0.0, 0))
+                entry.future.set_result(_answer(entry, None, 0.0, 0, self.room))
         if not ready:
             return
         start = time.monotonic()
@@ -301,12 +305,12 @@ class Engine:
             _LOG.error("%s: %s", self.title, error)
             for entry in ready:
                 entry.error = error
-                entry.future.set_result(_answer(entry, None, 0.0, len(ready)))
+                entry.future.set_result(_answer(entry, None, 0.0, len(ready), self.room))
             return
         share = (time.monotonic() - start) / len(ready)
         for entry, prediction in zip(ready, predictions, strict=True):
             timed = replace(prediction, ms=entry.read_ms + share * 1e3)
-            entry.future.set_result(_answer(entry, timed, share, len(ready)))
+            entry.future.set_result(_answer(entry, timed, share, len(ready), self.room))
 
     def _read(self, entry: _Waiting) -> None:
         start = time.monotonic()
@@ -322,14 +326,19 @@ class Engine:
         entry.read_ms = (time.monotonic() - start) * 1e3
 
 
-def _answer(entry: _Waiting, prediction: Prediction | None, seconds: float, batch: int) -> Answer:
-    if entry.image is not None:
+def _answer(
+    entry: _Waiting, prediction: Prediction | None, seconds: float, batch: int, room: PictureRoom
+) -> Answer:
+    image = None if entry.image is None else room.keep(entry.image)
+    # The lane keeps its last entries until the next ones come.
+    entry.image = entry.prepared = None
+    if image is not None:
         # Watchers keep it while others draw it.
-        entry.image.flags.writeable = False
+        image.flags.writeable = False
     return Answer(
         prediction=prediction,
         error=entry.error,
-        image=entry.image,
+        image=image,
         queue_seconds=entry.begun - entry.since,
         inference_seconds=seconds,
         batch=batch,

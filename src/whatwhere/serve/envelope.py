@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from whatwhere.serve.errors import refusal, refused_response
 from whatwhere.serve.events import Served
 from whatwhere.serve.service import Service
+from whatwhere.serve.shield import protect
 
 _LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -62,7 +63,7 @@ class Envelope:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                headers.setdefault("X-Content-Type-Options", "nosniff")
+                protect(headers)
                 if self._service.ending:
                     headers["Connection"] = "close"
             await send(message)

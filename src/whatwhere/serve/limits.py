@@ -1,12 +1,15 @@
-"""How much a process holds at one time: requests, and bytes of their bodies."""
+"""How much a process holds at one time: requests, bytes of their bodies, decoded pictures."""
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from whatwhere.serve.errors import RefusedError
+from whatwhere.types import Image
 
 _RETRY_SECONDS = 1.0
 
@@ -76,3 +79,34 @@ class Gate:
                 "the requests in work hold all the memory that they may: try again later",
                 retry_seconds=_RETRY_SECONDS,
             )
+
+
+class PictureRoom:
+    """Room for decoded pictures after their prediction; used from any thread.
+
+    A form of small files may hold gigabytes of pixels, which nobody needs any more when they
+    have been predicted, but watchers that would like to see them.
+
+    Args:
+        pixels: of all pictures together.
+    """
+
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+        self.held = 0
+        # A picture may be collected, and so be released, wherever its thread is; also in here.
+        self._lock = threading.RLock()
+
+    def keep(self, image: Image) -> Image | None:
+        """The picture, counted until nobody refers to it; None if there is no room."""
+        count = image.shape[0] * image.shape[1]
+        with self._lock:
+            if self.held + count > self.pixels:
+                return None
+            self.held += count
+        weakref.finalize(image, self._release, count).atexit = False
+        return image
+
+    def _release(self, count: int) -> None:
+        with self._lock:
+            self.held -= count

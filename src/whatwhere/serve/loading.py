@@ -18,6 +18,7 @@ from whatwhere.runtime.cascade import Pair
 from whatwhere.runtime.loading import RUN_MODEL
 from whatwhere.runtime.predictor import Predictor, PredictorBase
 from whatwhere.serve.engine import Engine
+from whatwhere.serve.limits import PictureRoom
 from whatwhere.serve.settings import ModelSource, ServeSettings, check_name
 from whatwhere.specs import ModelSpec
 
@@ -153,6 +154,7 @@ def open_version(name: str, place: Place, settings: ServeSettings, threads: int)
             batch=batch,
             max_pixels=settings.max_pixels,
             title=f"{name}@{version}",
+            room=PictureRoom(max(settings.watched_pixels, settings.max_pixels)),
         ),
         time=time.time(),
         file=file,

@@ -54,6 +54,10 @@ async def predict(request: Request) -> Response:
             raise answers[0].error
         headers = _headers(loaded, answers)
         if asked.annotate:
+            if answers[0].image is None:
+                raise RefusedError(
+                    503, "too many pictures are being drawn: try again later", retry_seconds=1
+                )
             drawn = await _drawn(service, answers[0])
             return Response(drawn, media_type="image/jpeg", headers=headers)
         rows = [_row(answer, name, asked) for answer, name in zip(answers, names, strict=True)]

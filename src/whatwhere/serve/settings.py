@@ -19,6 +19,7 @@ from whatwhere.serve.monitoring.settings import MonitorSettings
 
 # Names stand in addresses, log lines and metrics: nothing in them has a meaning there.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_HOST = re.compile(r"[A-Za-z0-9_.:-]{1,255}")
 _MEGABYTE = 1_000_000
 
 
@@ -71,11 +72,22 @@ class ServeSettings(_Frozen):
         max_pixels: largest picture, width x height; refused before it is decoded.
         pictures: most pictures in one request.
         concurrent: requests in work at one time, in each worker; more are refused with 503.
+        connections: open ones, in each worker; more are refused with 503.
+        head_bytes: of the first line and the headers of a request; more are refused with 431.
+        head_seconds: from a connection, or a request's first byte, to the end of its headers.
+        send_seconds: a connection whose client takes less than 64 kB of its answer in this time
+            is dropped.
+        watched_pixels: of decoded pictures that each model version keeps for drawing and for
+            watchers until they are answered, `max_pixels` at least; watchers see no more, but
+            predictions go on.
         keep_alive_seconds: a connection without a request is closed after this time.
         drain_seconds: at the end, the longest time for answering what was accepted.
         watch_seconds: how often model files are looked at for changes; 0 for never.
         keep_versions: of a folder of versions, how many of the newest are loaded.
         keys_file: file of the API keys; None for a server without keys.
+        requests_per_minute: of a key that has no limit of its own; None for any number.
+        hosts: names that the server answers to, and whose pages may use it; () for its own
+            names on 127.0.0.1 without keys, else for any.
         insecure: listen on a public address without keys.
         log_url: of the prediction log, such as "sqlite:///served.db"; None for none.
         monitor: what else is watched and kept.
@@ -99,11 +111,18 @@ class ServeSettings(_Frozen):
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS // 4, ge=1)
     pictures: int = Field(default=64, ge=1)
     concurrent: int = Field(default=256, ge=1)
+    connections: int = Field(default=512, ge=1)
+    head_bytes: int = Field(default=32_768, ge=1024)
+    head_seconds: float = Field(default=10.0, gt=0)
+    send_seconds: float = Field(default=30.0, gt=0)
+    watched_pixels: int = Field(default=100 * _MEGABYTE, ge=0)
     keep_alive_seconds: float = Field(default=15.0, gt=0)
     drain_seconds: float = Field(default=60.0, gt=0)
     watch_seconds: float = Field(default=2.0, ge=0)
     keep_versions: int = Field(default=2, ge=1)
     keys_file: Path | None = None
+    requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000)
+    hosts: tuple[str, ...] = ()
     insecure: bool = False
     log_url: str | None = None
     monitor: MonitorSettings = MonitorSettings()
@@ -140,6 +159,11 @@ class ServeSettings(_Frozen):
                 f"queue is {self.queue} and pictures {self.pictures}: a request of that many"
                 " pictures could never be taken, raise the queue"
             )
+        if self.requests_per_minute is not None and self.keys_file is None:
+            raise ValueError("requests_per_minute counts by API key: give a file of keys")
+        for host in self.hosts:
+            if _HOST.fullmatch(host) is None:
+                raise ValueError(f"{host!r} is no name of a server: write it without port and path")
         if is_public(self.host) and self.keys_file is None and not self.insecure:
             raise ValueError(
                 f"{self.host} can be reached from other machines and there are no API keys: add"

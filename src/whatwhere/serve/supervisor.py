@@ -22,6 +22,7 @@ from typing import Any
 from prometheus_client.multiprocess import mark_process_dead
 
 from whatwhere.errors import ModelError, WhatwhereError
+from whatwhere.serve.rates import shared_times
 from whatwhere.serve.settings import ServeSettings
 from whatwhere.serve.worker import set_up_logging, work
 
@@ -63,6 +64,7 @@ class Supervisor:
         # Nothing of this process, its threads above all, is to be inherited.
         self._context = multiprocessing.get_context("spawn")
         self._asked: Any = self._context.Value("L", 0)
+        self._times: Any = shared_times(self._context)
         self._workers: dict[int, _Worker] = {}
         self._pauses: dict[int, float] = {}
         self._due: dict[int, float] = {}
@@ -108,7 +110,7 @@ class Supervisor:
         ours, theirs = self._context.Pipe(duplex=False)
         process = self._context.Process(
             target=_main,
-            args=(self._settings, self._listener, self._asked, theirs),
+            args=(self._settings, self._listener, self._asked, self._times, theirs),
             name=f"whatwhere-worker-{number}",
         )
         process.start()
@@ -202,11 +204,13 @@ def _figures_together() -> Iterator[None]:
             del os.environ[FOLDER]
 
 
-def _main(settings: ServeSettings, listener: socket.socket, asked: Any, begun: Connection) -> None:
+def _main(
+    settings: ServeSettings, listener: socket.socket, asked: Any, times: Any, begun: Connection
+) -> None:
     """A worker process."""
     threading.Thread(target=_end_with_parent, name="watch-parent", daemon=True).start()
     try:
-        work(settings, listener, asked, lambda: begun.send(None))
+        work(settings, listener, asked, lambda: begun.send(None), times)
     except WhatwhereError as error:
         begun.send(str(error))
         sys.exit(error.exit_code)

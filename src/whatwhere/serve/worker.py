@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from types import FrameType
 
 import uvicorn
@@ -17,6 +17,7 @@ from whatwhere.serve.monitoring.access import ACCESS, json_logs
 from whatwhere.serve.repository import Count
 from whatwhere.serve.service import Service
 from whatwhere.serve.settings import ServeSettings
+from whatwhere.serve.wire import protocol_for
 
 # Of each of the three steps after SIGTERM in which clients are turned away.
 _PAUSE_SECONDS = 0.2
@@ -76,6 +77,7 @@ def work(
     listener: socket.socket,
     asked: Count | None,
     begun: Callable[[], None],
+    times: MutableSequence[float] | None = None,
 ) -> None:
     """Load the models, answer requests, and after SIGTERM or SIGINT what was accepted.
 
@@ -83,6 +85,7 @@ def work(
         listener: bound; other processes may accept from it, too.
         asked: see `Repository`.
         begun: called when requests are answered.
+        times: see `Rates`.
 
     Raises:
         ModelError, UsageError, MissingExtraError: a model cannot be loaded.
@@ -96,7 +99,7 @@ def work(
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
-        app = assemble(settings, asked)
+        app = assemble(settings, asked, times)
         service: Service = app.state.service
         service.start()
         if early:
@@ -109,6 +112,7 @@ def work(
             server_header=False,
             proxy_headers=False,
             lifespan="on",
+            http=protocol_for(settings),
             ws_max_size=settings.upload_bytes,
             timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
