@@ -110,6 +110,9 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Serve the web page at /; it is on.")
+    ] = True,
     json_logs: Annotated[
         bool, typer.Option("--json-logs", help="Log a JSON object a line, and every request.")
     ] = False,
@@ -173,6 +176,7 @@ def serve(
         hosts=tuple(allow_host or ()),
         insecure=insecure,
         log_url=log if log is None or "://" in log else f"sqlite:///{log}",
+        page=page,
         monitor={
             "log_days": log_days,
             "log_thumbnails": thumbnails,

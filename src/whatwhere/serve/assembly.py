@@ -14,6 +14,7 @@ from whatwhere.serve.guard import KeyGuard
 from whatwhere.serve.keys import KeyRing
 from whatwhere.serve.monitoring.monitor import Monitor
 from whatwhere.serve.monitoring.routes import attach, monitoring_routes
+from whatwhere.serve.page.routes import page_routes
 from whatwhere.serve.rates import Rates
 from whatwhere.serve.repository import Count
 from whatwhere.serve.settings import ServeSettings
@@ -44,6 +45,8 @@ def assemble(
     monitor = Monitor(settings.monitor, settings.log_url)
     observers.append(monitor)
     routes += monitoring_routes(monitor)
+    if settings.page:
+        routes += page_routes()
     app = create_app(
         settings,
         observers,

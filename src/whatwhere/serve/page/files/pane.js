@@ -63,10 +63,9 @@ export class Pane {
         this.own,
       ),
       (this.filter = make(
-        "fieldset",
-        {},
-        make("legend", {}, "Classes"),
-        make("div", { class: "row" }, this.all, this.none),
+        "div",
+        { class: "filter", role: "group", "aria-labelledby": `${this.id}-classes` },
+        make("div", { class: "row" }, make("h4", { id: `${this.id}-classes` }, "Classes"), this.all, this.none),
         this.classes,
       )),
       this.labels,
@@ -78,13 +77,17 @@ export class Pane {
       { class: "pane", "aria-labelledby": title },
       make(
         "div",
-        { class: "row head" },
-        make("h3", { id: title }, this.model.name, this.model.chosen ? ` ${this.model.chosen}` : null),
-        this.times,
+        { class: "seen" },
+        make(
+          "div",
+          { class: "row head" },
+          make("h3", { id: title }, this.model.name, this.model.chosen ? ` ${this.model.chosen}` : null),
+          this.times,
+        ),
+        this.stage.element,
+        this.summary,
+        this.spoken,
       ),
-      this.stage.element,
-      this.summary,
-      this.spoken,
       this.controls,
     );
     this.clear();
