@@ -19,6 +19,7 @@ from whatwhere.images.headers import (
     DamagedError,
     Header,
     ImageInfo,
+    check_scans,
     read_header,
 )
 from whatwhere.images.members import member, picture_bytes, shown_path
@@ -148,7 +149,13 @@ def _content(source: Source, label: str, max_pixels: int) -> tuple[Header, NDArr
     with _open(source, label) as file:
         header = _checked_header(file, label, max_pixels, checksums=True)
         file.seek(0)
-        data = np.frombuffer(file.read(), dtype=np.uint8)
+        content = file.read()
+    if header.format == "jpeg":
+        try:
+            check_scans(content)
+        except DamagedError as error:
+            raise _damaged(label, str(error)) from None
+    data = np.frombuffer(content, dtype=np.uint8)
     if header.patches:
         data = data.copy()
         for place, new in header.patches:

@@ -8,6 +8,7 @@ BigTIFF extension, and Microsoft's BITMAPINFOHEADER.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -19,6 +20,14 @@ DEFAULT_MAX_PIXELS = 200_000_000
 
 # More blocks than any real file has; ends the walk through a file made to waste time.
 _MAX_BLOCKS = 1_000_000
+# Encoders write 1 to some 20. Each costs a pass over all pixels and can be 40 bytes long, so that
+# a file of a megabyte could keep a decoder busy for an hour.
+_MAX_SCANS = 100
+_MAX_SEGMENTS = 100_000
+# Files have a few, of some kB; each may unpack to 8 MB.
+_MAX_TEXTS = 64
+# In the data of a scan 0xFF is followed by 0x00 or is a restart marker (T.81, B.1.1.5).
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,30 @@ def read_header(file: BinaryIO, *, checksums: bool = False) -> Header | None:
     return None
 
 
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG that is made to waste time.
+
+    Args:
+        data: the file, which `read_header` has found to be whole.
+
+    Raises:
+        DamagedError: it has over 100 scans.
+    """
+    if data.count(b"\xff\xda") <= _MAX_SCANS:
+        return
+    # Some of them may lie inside other segments, or behind the picture.
+    place, scans = 2, 0
+    for _ in range(_MAX_SEGMENTS):
+        found = _MARKER.search(data, place)
+        if found is None or data[found.start() + 1] == 0xD9:
+            return
+        scans += data[found.start() + 1] == 0xDA
+        if scans > _MAX_SCANS:
+            raise DamagedError(f"it has over {_MAX_SCANS} scans")
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    raise DamagedError("too many segments")
+
+
 def exif_orientation(data: bytes) -> int:
     """Orientation in an Exif block (a small TIFF file); 1 where it has none or is damaged."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
@@ -173,7 +206,7 @@ def _png(window: Window, checksums: bool) -> Header:
         raise DamagedError("the first chunk is not IHDR")
     width, height = struct.unpack(">II", window.at(16, 8))
     header = Header("png", width, height)
-    place, has_data = 8, False
+    place, has_data, texts = 8, False, 0
     for _ in range(_MAX_BLOCKS):
         length, kind = struct.unpack(">I4s", window.at(place, 8))
         if place + 12 + length > window.size:
@@ -187,6 +220,10 @@ def _png(window: Window, checksums: bool) -> Header:
             header.orientation = exif_orientation(window.at(place + 8, length))
         elif kind == b"acTL" and length == 8:
             (header.frames,) = struct.unpack(">I", window.at(place + 8, 4))
+        elif kind in (b"zTXt", b"iTXt"):
+            texts += 1
+            if texts > _MAX_TEXTS:
+                raise DamagedError(f"it has over {_MAX_TEXTS} compressed texts")
         elif kind == b"IDAT":
             has_data = True
         elif kind == b"IEND":
