@@ -72,7 +72,7 @@ class Shield:
     ) -> None:
         self._app = app
         self._hosts = None if hosts is None else frozenset(hosts)
-        self._friends = frozenset(friends)
+        self._friends = frozenset(name.lower() for name in friends)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
