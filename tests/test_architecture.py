@@ -30,14 +30,15 @@ ALLOWED: dict[str, set[str]] = {
     "specs": {"errors", "types", "scoremaps", "images", "transforms"},
     "data": {"errors", "types", "images"},
     "runtime": {"errors", "types", "scoremaps", "images", "transforms", "specs"},
+    "client": _BASE,
     "drift": _BASE,
     "metrics": {"errors", "types", "scoremaps", "images", "data"},
     "outputs": _BASE | {"data", "metrics"},
-    "evaluation": _BASE | {"data", "metrics", "outputs"},
+    "evaluation": _BASE | {"client", "data", "metrics", "outputs"},
     "exporting": _MEASURE,
     "train": _MEASURE | {"drift", "exporting"},
     "serve": _BASE | {"data", "drift", "metrics", "outputs"},
-    "cli": _MEASURE | {"drift", "exporting", "train", "serve"},
+    "cli": _MEASURE | {"client", "drift", "exporting", "train", "serve"},
     "__main__": {"cli"},
 }
 

@@ -15,6 +15,7 @@ import whatwhere
 PUBLIC = {
     "Advice",
     "Calibration",
+    "Client",
     "Comparison",
     "DataError",
     "Dataset",
@@ -30,6 +31,7 @@ PUBLIC = {
     "Prediction",
     "Predictor",
     "Result",
+    "ServerError",
     "Sources",
     "TrainError",
     "UsageError",

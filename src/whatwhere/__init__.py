@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from whatwhere.client import Client
     from whatwhere.data import Dataset, Finding, merge, read
     from whatwhere.errors import (
         DataError,
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
         ImageError,
         MissingExtraError,
         ModelError,
+        ServerError,
         TrainError,
         UsageError,
         WhatwhereError,
@@ -50,6 +52,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Advice": "evaluation",
     "Calibration": "evaluation",
+    "Client": "client",
     "Comparison": "evaluation",
     "DataError": "errors",
     "Dataset": "data",
@@ -65,6 +68,7 @@ _HOME = {
     "Prediction": "types",
     "Predictor": "runtime",
     "Result": "evaluation",
+    "ServerError": "errors",
     "Sources": "runtime",
     "TrainError": "errors",
     "UsageError": "errors",
@@ -102,6 +106,7 @@ _EXTRA = {
 __all__ = [
     "Advice",
     "Calibration",
+    "Client",
     "Comparison",
     "DataError",
     "Dataset",
@@ -117,6 +122,7 @@ __all__ = [
     "Prediction",
     "Predictor",
     "Result",
+    "ServerError",
     "Sources",
     "TrainError",
     "UsageError",

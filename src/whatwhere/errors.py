@@ -33,6 +33,10 @@ class TrainError(WhatwhereError):
     """Training cannot start or go on."""
 
 
+class ServerError(WhatwhereError):
+    """A server cannot be reached, gives no answer in time, or is not one of ours."""
+
+
 class GateError(WhatwhereError):
     """An export loses more on the user's pictures than is allowed; nothing was written.
 

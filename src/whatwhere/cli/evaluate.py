@@ -78,6 +78,15 @@ def evaluate(
     format: Format = None,
     images: Images = None,
     task: ScoredTask = None,
+    server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Ask a running server; MODEL is then its model. The API key stands in the"
+            " environment variable WHATWHERE_API_KEY.",
+            show_default=False,
+        ),
+    ] = None,
     predictions: Annotated[
         Path | None,
         typer.Option(
@@ -148,7 +157,14 @@ def evaluate(
         raise UsageError("--quick leaves out what --groups and --protocol are for: leave it out")
     place = data or source
     boxing = Boxing(tile, tile_overlap, merge, merge_metric, suppress, suppress_iou)
-    if predictions is not None:
+    if server is not None and predictions is not None:
+        raise UsageError("--server and --predictions are two sources of answers: name one")
+    if server is not None:
+        result = _served(
+            server, model, place, format, images, split, task, backend, batch, without_leaks, boxing
+        )
+        run = None
+    elif predictions is not None:
         if place is None and model is not None:
             place = Path(model)
             model = None
@@ -244,6 +260,49 @@ def _evaluate(
             progress=progress,
         )
     return result, run
+
+
+def _served(
+    server: str,
+    model: str | None,
+    place: Path | None,
+    format: str | None,
+    images: Path | None,
+    split: str | None,
+    task: Any,
+    backend: str,
+    batch: int | None,
+    without_leaks: bool,
+    boxing: Boxing,
+) -> Result:
+    from whatwhere.client import Client
+    from whatwhere.data import read
+    from whatwhere.evaluation import evaluate
+
+    if place is None and model is not None:
+        place = Path(model)
+        model = None
+    if place is None:
+        raise UsageError("--server needs the labelled pictures: add  --data PATH")
+    if boxing.asked or backend != "auto" or batch is not None:
+        raise UsageError(
+            "the server decides how its model runs: leave --tile, --merge, --suppress, --backend"
+            " and --batch out"
+        )
+    dataset = read(place, format, images=images)
+    part = choose_split(dataset, split)
+    with (
+        Client(server, model=model) as client,
+        progress_bar(len(dataset) if part is None else dataset.splits[part]) as progress,
+    ):
+        return evaluate(
+            client,
+            dataset,
+            split=part,
+            task=task,
+            without_leaks=without_leaks,
+            progress=progress,
+        )
 
 
 def _saved(

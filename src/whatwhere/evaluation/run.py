@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from whatwhere.client import Client
 from whatwhere.data import Dataset
 from whatwhere.data.sketches import Prints, Sketches
 from whatwhere.errors import DataError, UsageError, WhatwhereError
@@ -32,7 +33,7 @@ Progress = Callable[[int, int], None]
 
 
 def evaluate(
-    model: Predictor | Pair | str | os.PathLike[str],
+    model: Predictor | Pair | Client | str | os.PathLike[str],
     data: Dataset,
     *,
     split: str | None = None,
@@ -50,7 +51,8 @@ def evaluate(
     its labels count as missed.
 
     Args:
-        model: a predictor, or what `runtime.load` takes.
+        model: a predictor, what `runtime.load` takes, or a client of a running server, which
+            says nothing about what its model was trained on, and has its own batches.
         data: labelled pictures.
         split: use this split of the data only; None for all of it.
         task: numbers to give instead of those of the data's own task, such as "multilabel"
@@ -65,7 +67,15 @@ def evaluate(
         UsageError: unknown split, no picture or label, model and data do not fit together,
             no class name in common, or without its leaks nothing is left.
         ModelError: the model is missing, damaged or not ours.
+        ServerError: the server gives no answer.
     """
+    if isinstance(model, Client):
+        if without_leaks:
+            raise UsageError(
+                "a server does not say what its model was trained on: leave the leaks in, or give"
+                " the model file"
+            )
+        return _served(model, data, split, task, progress)
     predictor = load(model, backend=backend) if isinstance(model, str | os.PathLike) else model
     size = predictor.batch if batch is None else batch
     if size < 1:
@@ -134,6 +144,51 @@ def evaluate(
     main = PRIMARY[way.task]
     said = None if leaks is None else leaks.note(main, result[main])
     return result if said is None else replace(result, notes=(said, *result.notes))
+
+
+def _served(
+    client: Client, data: Dataset, split: str | None, task: Task | None, progress: Progress | None
+) -> Result:
+    """Scores of a server's model."""
+    part = data if split is None else data.split_named(split)
+    about = client.model()
+    heads = [Head(about.task, about.names)]
+    if about.label_names:
+        heads.append(Head(about.label_task, about.label_names))
+    way = match(heads, part, about.name, task)
+    start = time.perf_counter()
+    predictions: list[Prediction] = []
+    unreadable: list[str] = []
+    with closing(client.stream(part.paths, evaluation=True)) as stream:
+        for path, item in zip(part.paths, stream, strict=True):
+            if isinstance(item, Failure):
+                unreadable.append(path)
+                nothing = np.zeros((0, 4), dtype=np.float32)
+                item = Prediction(width=0, height=0, image=path, boxes=nothing)
+            predictions.append(item)
+            if progress is not None:
+                progress(len(predictions), len(part))
+    notes = [*way.notes, *split_notes(data, split)]
+    if unreadable:
+        short = dict(zip(part.paths, part.relative_paths(), strict=True))
+        notes.append(
+            f"{len(unreadable)} of {len(part)} pictures cannot be read; their labels count as"
+            f" missed: {some([short[path] for path in unreadable])}"
+        )
+    threshold = about.threshold
+    if way.head is heads[0] and about.task != "classify" and about.thresholds:
+        threshold = Cut(threshold, about.thresholds)
+    return finish(
+        way,
+        part,
+        predictions,
+        notes=notes,
+        unreadable=tuple(unreadable),
+        model=f"{about.name}@{about.versions[-1]}",
+        split=split,
+        threshold=threshold,
+        seconds=time.perf_counter() - start,
+    )
 
 
 def _threshold(spec: ModelSpec, head: Head) -> float:

@@ -147,7 +147,7 @@ class PredictorBase(ABC):
             UsageError: the source is none of these, or the threshold is not in 0..1.
             ModelError: the model does not do what its spec says.
         """
-        if not _is_one(source):
+        if not is_one(source):
             many = cast(Iterable[Source], source)
             stream = self.stream(many, threshold=threshold, max_pixels=max_pixels)
             return _answers(stream)
@@ -282,7 +282,8 @@ class PredictorBase(ABC):
             yield from answers
 
 
-def _is_one(source: object) -> bool:
+def is_one(source: object) -> bool:
+    """Whether this is one picture, not many."""
     if isinstance(source, np.ndarray):
         return source.ndim != 4
     return isinstance(source, str | os.PathLike | bytes) or not isinstance(source, Iterable)

@@ -12,11 +12,12 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from whatwhere.errors import WhatwhereError
-from whatwhere.serve import health, models, predicting
+from whatwhere.serve import health, models, openapi, predicting, reference, stream
 from whatwhere.serve.auth import Authorize, allow_all
 from whatwhere.serve.envelope import Envelope
 from whatwhere.serve.errors import RefusedError, on_error
 from whatwhere.serve.events import Observer
+from whatwhere.serve.oip import routes as oip
 from whatwhere.serve.repository import Count
 from whatwhere.serve.service import Service
 from whatwhere.serve.settings import ServeSettings
@@ -56,7 +57,16 @@ def create_app(
             await asyncio.to_thread(service.close)
 
     app = Starlette(
-        routes=[*predicting.routes(), *models.routes(), *health.routes(), *routes],
+        routes=[
+            *predicting.routes(),
+            *models.routes(),
+            *health.routes(),
+            *oip.routes(),
+            *stream.routes(),
+            *openapi.routes(),
+            *reference.routes(),
+            *routes,
+        ],
         middleware=[
             Middleware(Envelope, service=service),
             Middleware(Shield, hosts=hosts, friends=settings.hosts),

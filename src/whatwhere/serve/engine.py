@@ -64,12 +64,19 @@ class Job:
         name: what the prediction calls it.
         deadline: `time.monotonic()` after which nobody wants the answer.
         threshold: lowest score, 0..1; None for the model's own.
+        evaluation: give what metrics need, as in `runtime.decode`.
     """
 
     source: Source
     deadline: float
     name: str | None = None
     threshold: float | None = None
+    evaluation: bool = False
+
+    @property
+    def way(self) -> tuple[float | None, bool]:
+        """Jobs of one way can run together."""
+        return self.threshold, self.evaluation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -255,7 +262,7 @@ class Engine:
                 state.service_seconds = before + _WEIGHT * (spent - before)
 
     def _next(self) -> list[_Waiting]:
-        """What one run takes: the oldest, and what waits behind it for the same threshold."""
+        """What one run takes: the oldest, and what waits behind it and asks alike."""
         group: list[_Waiting] = []
         late: list[_Waiting] = []
         with self._changed:
@@ -267,7 +274,7 @@ class Engine:
                 now = time.monotonic()
                 while self._line and len(group) < self.batch:
                     entry = self._line[0]
-                    if group and entry.job.threshold != group[0].job.threshold:
+                    if group and entry.job.way != group[0].job.way:
                         break
                     self._line.popleft()
                     if not entry.future.set_running_or_notify_cancel():
@@ -300,6 +307,7 @@ class Engine:
                 [entry.prepared for entry in ready],
                 names=[entry.job.name for entry in ready],
                 threshold=ready[0].job.threshold,
+                evaluation=ready[0].job.evaluation,
             )
         except WhatwhereError as error:
             _LOG.error("%s: %s", self.title, error)

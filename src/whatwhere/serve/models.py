@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from whatwhere.runtime.cascade import Pair
 from whatwhere.serve.loading import Loaded
 from whatwhere.serve.schemas import ModelAnswer, ModelDetails, ModelsAnswer, VersionAnswer
 from whatwhere.serve.service import Service
@@ -72,9 +73,18 @@ def _details(service: Service, loaded: Loaded) -> ModelDetails:
         **_model(service, loaded.name).model_dump(),
         names=list(spec.names),
         label_names=list(loaded.label_names),
+        label_task=_label_task(loaded),
         threshold=spec.postprocess.score_threshold,
+        thresholds=dict(spec.thresholds),
         size=spec.preprocess.size,
     )
+
+
+def _label_task(loaded: Loaded) -> str:
+    predictor = loaded.engine.predictor
+    if isinstance(predictor, Pair):
+        return predictor.classifier.spec.task
+    return loaded.spec.label_task
 
 
 def _version(loaded: Loaded) -> VersionAnswer:

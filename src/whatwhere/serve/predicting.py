@@ -48,6 +48,7 @@ async def predict(request: Request) -> Response:
             names=names,
             threshold=asked.threshold,
             timeout=asked.timeout,
+            evaluation=asked.evaluation,
         )
         service.note(request, loaded, answers, asked.threshold)
         if len(answers) == 1 and answers[0].error is not None:

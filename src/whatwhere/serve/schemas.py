@@ -20,10 +20,30 @@ class PredictOptions(BaseModel):
         None, ge=0, le=1, description="Lowest score; the model's own if left out."
     )
     top: int | None = Field(None, ge=1, description="At most so many labels of a whole picture.")
+    evaluation: bool = Field(
+        False, description="Give what metrics need: every label, and boxes of low scores too."
+    )
     annotate: bool = Field(False, description="Give the drawn picture (JPEG) instead of JSON.")
     timeout: float | None = Field(
         None, gt=0, description="Seconds after which the answer is of no more use."
     )
+
+
+class StreamOptions(BaseModel):
+    """What a client may ask of `/stream`, in the address."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str | None = Field(None, description="Model or alias; the server's default if left out.")
+    version: str | None = Field(None, description="Version of the model; the newest if left out.")
+    threshold: float | None = Field(
+        None, ge=0, le=1, description="Lowest score; the model's own if left out."
+    )
+    top: int | None = Field(None, ge=1, description="At most so many labels of a whole picture.")
+    timeout: float | None = Field(
+        None, gt=0, description="Seconds after which the answer to a frame is of no more use."
+    )
+    latest: bool = Field(False, description="Drop frames that a newer one has overtaken.")
 
 
 class LabelAnswer(BaseModel):
@@ -108,7 +128,9 @@ class ModelDetails(ModelAnswer):
 
     names: list[str] = Field(description="Classes of its objects, or of whole pictures.")
     label_names: list[str] = Field(description="Classes of whole pictures, of a detector.")
+    label_task: str = Field(description="Of what is said about whole pictures by a detector.")
     threshold: float = Field(description="Lowest score unless a request says otherwise.")
+    thresholds: dict[str, float] = Field(description="Of classes that have their own.")
     size: tuple[int, int] = Field(description="Height and width of its input in pixels.")
 
 

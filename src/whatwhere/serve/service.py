@@ -110,6 +110,7 @@ class Service:
         names: Sequence[str | None] | None = None,
         threshold: float | None = None,
         timeout: float | None = None,
+        evaluation: bool = False,
     ) -> tuple[Loaded, list[Answer]]:
         """Predictions for the pictures of one request.
 
@@ -123,6 +124,7 @@ class Service:
             names: what predictions call the pictures.
             threshold: lowest score, 0..1.
             timeout: seconds from now; the server's own deadline if that is sooner.
+            evaluation: give what metrics need, as in `runtime.decode`.
 
         Raises:
             RefusedError: 404 unknown model or version; 503 no room, with the time after which
@@ -133,7 +135,7 @@ class Service:
         deadline = time.monotonic() + seconds
         called = names or [None] * len(sources)
         jobs = [
-            Job(source, deadline, name, threshold)
+            Job(source, deadline, name, threshold, evaluation)
             for source, name in zip(sources, called, strict=True)
         ]
         try:

@@ -17,6 +17,7 @@ from whatwhere.serve.monitoring.access import ACCESS, json_logs
 from whatwhere.serve.repository import Count
 from whatwhere.serve.service import Service
 from whatwhere.serve.settings import ServeSettings
+from whatwhere.serve.stream import FRAME_BYTES
 from whatwhere.serve.wire import protocol_for
 
 # Of each of the three steps after SIGTERM in which clients are turned away.
@@ -113,7 +114,7 @@ def work(
             proxy_headers=False,
             lifespan="on",
             http=protocol_for(settings),
-            ws_max_size=settings.upload_bytes,
+            ws_max_size=min(settings.upload_bytes, FRAME_BYTES),
             timeout_keep_alive=math.ceil(settings.keep_alive_seconds),
             timeout_graceful_shutdown=math.ceil(settings.drain_seconds),
         )
