@@ -129,7 +129,7 @@ def test_a_backend_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_unknown_backends_and_thread_counts() -> None:
     with pytest.raises(UsageError, match="choose one of auto, onnxruntime, openvino"):
-        open_backend("tensorrt", b"")
+        open_backend("tpu", b"")
     with pytest.raises(UsageError, match="threads must be at least 1, not 0"):
         open_backend("auto", b"", threads=0)
     assert cores() >= 1

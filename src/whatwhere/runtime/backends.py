@@ -1,6 +1,7 @@
 """Engines that run a model file: ONNX Runtime, and OpenVINO where it is installed.
 
-All give the same numbers within float32 rounding; they differ in speed only.
+All give the same numbers within float32 rounding; they differ in speed only. Those on GPUs and
+other accelerators are in `accelerators`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from whatwhere.runtime.quota import cpu_quota
 from whatwhere.specs import ModelSpec
 
 INPUT = "images"
+_CPU = "CPUExecutionProvider"
 
 
 class Backend(Protocol):
@@ -78,9 +80,10 @@ def cores() -> int:
 
 
 class OnnxRuntimeBackend:
-    """ONNX Runtime on the CPU."""
+    """ONNX Runtime on the CPU; a subclass names another of its providers."""
 
     name: ClassVar[str] = "onnxruntime"
+    provider: ClassVar[str] = _CPU
 
     def __init__(self, model: Path | bytes, *, threads: int | None = None, lanes: int = 1) -> None:
         import onnxruntime as ort
@@ -97,15 +100,29 @@ class OnnxRuntimeBackend:
         # What fails is raised; the engine's own log lines would only repeat it on stderr.
         options.log_severity_level = 4
         source = model if isinstance(model, bytes) else os.fspath(model)
+        wanted: list[Any] = [(self.provider, dict(self.settings()))]
+        if self.provider != _CPU:
+            wanted.append(_CPU)
         try:
-            self._session = ort.InferenceSession(
-                source, sess_options=options, providers=["CPUExecutionProvider"]
-            )
+            self._session = ort.InferenceSession(source, sess_options=options, providers=wanted)
         except Exception as error:  # the engine's exceptions have no common base
             raise _refused(self.name, model, error) from error
+        used = self._session.get_providers()
+        if self.provider not in used:
+            # ONNX Runtime falls back to the CPU without a word to its caller.
+            raise ModelError(
+                f"ONNX Runtime could not start {self.name} here and would run on"
+                f" {used[0] if used else 'nothing'}: check the driver and the libraries that"
+                " its version needs, or leave out --backend"
+            )
         self.inputs = tuple(_ort_port(port) for port in self._session.get_inputs())
         self.outputs = tuple(_ort_port(port) for port in self._session.get_outputs())
         self._names = [port.name for port in self.outputs]
+
+    @classmethod
+    def settings(cls) -> Mapping[str, str]:
+        """Options of the provider, by ONNX Runtime's names."""
+        return {}
 
     def with_lanes(self, lanes: int, *, trial: bool = False) -> Backend:
         if lanes == self._lanes:
@@ -208,8 +225,9 @@ class AutoBackend(OnnxRuntimeBackend):
 
     def with_lanes(self, lanes: int, *, trial: bool = False) -> Backend:
         from whatwhere.runtime import choice
+        from whatwhere.runtime.accelerators import candidates
 
-        engines = choice.installed({name: name for name in BACKENDS})
+        engines = [*choice.installed({name: name for name in BACKENDS}), *candidates()]
         chosen: str = self.name
         if len(engines) > 1:
             key = choice.trial_key(self._model, engines, self.threads, lanes)
@@ -221,13 +239,13 @@ class AutoBackend(OnnxRuntimeBackend):
                 # Graphs of engines that lost are not held on to.
                 kept = (self.name, found)
                 self._opened = {k: v for k, v in self._opened.items() if v is self or k[0] in kept}
-            if found is not None and found in BACKENDS:
+            if found in engines:
                 chosen = found
         return self._open(chosen, lanes)
 
     def _open(self, engine: str, lanes: int) -> Backend:
         if (engine, lanes) not in self._opened:
-            made = BACKENDS[engine](self._model, threads=self.threads, lanes=lanes)
+            made = _engine(engine)(self._model, threads=self.threads, lanes=lanes)
             self._opened[engine, lanes] = made
         return self._opened[engine, lanes]
 
@@ -245,15 +263,27 @@ def open_backend(name: str, model: Path | bytes, *, threads: int | None = None) 
     """
     if threads is not None and threads < 1:
         raise UsageError(f"threads must be at least 1, not {threads}")
-    if name not in ("auto", *BACKENDS):
-        raise UsageError(f"unknown backend {name!r}: choose one of auto, {', '.join(BACKENDS)}")
+    if name != "auto":
+        _engine(name)
     if is_ir(model):
         if name not in ("auto", OpenVinoBackend.name):
             raise UsageError(f"{model} is OpenVINO's own file, which {name} cannot run")
         return OpenVinoBackend(model, threads=threads)
     if name == "auto":
         return AutoBackend(model, threads=threads)
-    return BACKENDS[name](model, threads=threads)
+    return _engine(name)(model, threads=threads)
+
+
+def _engine(name: str) -> type[Backend]:
+    """A backend by name, those on accelerators too."""
+    if name in BACKENDS:
+        return BACKENDS[name]
+    from whatwhere.runtime.accelerators import ACCELERATORS
+
+    if name not in ACCELERATORS:
+        known = ("auto", *BACKENDS, *ACCELERATORS)
+        raise UsageError(f"unknown backend {name!r}: choose one of {', '.join(known)}")
+    return ACCELERATORS[name]
 
 
 def check_graph(backend: Backend, spec: ModelSpec, where: str) -> None:

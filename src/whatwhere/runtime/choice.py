@@ -64,8 +64,17 @@ def trial_key(model: Path | bytes, engines: Sequence[str], threads: int, lanes: 
     else:
         with model.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-    versions = ",".join(f"{name} {metadata.version(name)}" for name in engines)
+    versions = ",".join(f"{name} {_version(name)}" for name in engines)
     return f"{digest} | {_processor()} | {threads} threads, {lanes} lanes | {versions}"
+
+
+def _version(engine: str) -> str:
+    """Of the engine's package; accelerators and several packages of that name are ONNX Runtime."""
+    if engine == "openvino":
+        return metadata.version(engine)
+    import onnxruntime as ort
+
+    return str(ort.__version__)
 
 
 def remembered(key: str) -> str | None:
