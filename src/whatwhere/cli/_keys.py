@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from whatwhere.cli._options import Json
 from whatwhere.errors import MissingExtraError, UsageError
@@ -93,6 +92,8 @@ def list_(file: File = Path("keys.json"), as_json: Json = False) -> int:
         for row in rows:
             typer.echo(json.dumps(row))
         return 0
+    from rich.table import Table
+
     table = Table("name", "id", "scopes", "a minute", "made", "expires", box=None)
     for row in rows:
         table.add_row(
