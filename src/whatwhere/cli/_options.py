@@ -54,5 +54,10 @@ Groups = Annotated[
 Batch = Annotated[
     int | None, typer.Option("--batch", min=1, help="Pictures at once.", show_default=False)
 ]
-Backend = Annotated[str, typer.Option("--backend", help="auto, onnxruntime, openvino; cuda, tensorrt, coreml, directml.")]
+Backend = Annotated[
+    str,
+    typer.Option(
+        "--backend", help="auto, onnxruntime, openvino; cuda, tensorrt, coreml, directml."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
