@@ -1,7 +1,13 @@
 // What of an answer is shown, and as what it is saved. No elements here, only data.
 
+import { percent } from "./dom.js";
+
+/** Labels that a sentence names beside the first. */
+const WORTH = 0.05;
 /** Lowest score that the server is asked for; the slider moves above it without a new question. */
 const FLOOR = 0.1;
+/** Labels below it say nothing; a classifier has no threshold of its own for what it shows. */
+const NOTHING = 0.01;
 
 /**
  * The score to ask a model for, so that the slider has something to show below its own threshold.
@@ -16,7 +22,7 @@ export function askedThreshold(model) {
 
 /** The score from which an answer of a class is shown; `cut` null for the model's own. */
 export function limitOf(model, cut, name) {
-  return cut ?? model.thresholds?.[name] ?? model.threshold;
+  return cut ?? (model.task === "classify" ? NOTHING : (model.thresholds?.[name] ?? model.threshold));
 }
 
 /**
@@ -30,11 +36,11 @@ export function limitOf(model, cut, name) {
 export function shown(prediction, model, cut, off) {
   const passes = (one) => !off.has(one.name) && one.score >= limitOf(model, cut, one.name);
   // Labels of a detector are those of a second model, which has no threshold of its own here.
-  const also = (one) => !off.has(one.name) && one.score >= (cut ?? 0);
+  const also = (one) => one.score >= (cut ?? 0);
   return {
     ...prediction,
     objects: prediction.objects.filter(passes).sort((a, b) => b.score - a.score),
-    labels: prediction.labels.filter(model.task === "multilabel" ? passes : also),
+    labels: prediction.labels.filter(model.task === "detect" ? also : passes),
   };
 }
 
@@ -45,7 +51,7 @@ export function classCounts(prediction, model, cut) {
     : prediction.labels;
   const counts = new Map();
   for (const one of rows) {
-    const passes = one.score >= (model.task === "classify" ? (cut ?? 0) : limitOf(model, cut, one.name));
+    const passes = one.score >= limitOf(model, cut, one.name);
     counts.set(one.name, (counts.get(one.name) ?? 0) + (passes ? 1 : 0));
   }
   return [...counts].sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));
@@ -63,7 +69,10 @@ export function sentence(said, task) {
     return `${unsure}${total === 1 ? "1 object" : `${total} objects`}: ${parts.join(", ")}.`;
   }
   if (!said.labels.length) return `${unsure}No label.`;
-  const best = said.labels.slice(0, 3).map((one) => `${one.name} ${Math.round(one.score * 100)} %`);
+  const best = said.labels
+    .filter((one, at) => at === 0 || one.score >= WORTH)
+    .slice(0, 3)
+    .map((one) => `${one.name} ${percent(one.score)}`);
   return `${unsure}${best.join(", ")}.`;
 }
 

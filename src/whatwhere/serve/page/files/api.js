@@ -60,8 +60,7 @@ export async function ask(path, { quiet = false, headers = {}, ...options } = {}
     let answer;
     try {
       answer = await fetch(path, { ...options, headers: all, cache: "no-store" });
-    } catch (error) {
-      if (error.name === "AbortError") throw error;
+    } catch {
       throw new Refused(0, "The server does not answer: is it running?");
     }
     if (answer.ok) return answer;
@@ -96,11 +95,10 @@ export async function json(path, options) {
  * What a model says about a picture.
  * @param {Blob} picture
  * @param {{name: string, model: string, version?: string, threshold?: number}} about
- * @param {AbortSignal} signal
  * @param {number} patience how often to ask again when the server is full.
  * @returns {Promise<{prediction: object, queue: number|null, inference: number|null}>} times in ms.
  */
-export async function predict(picture, about, signal, patience = PATIENCE) {
+export async function predict(picture, about, patience = PATIENCE) {
   const query = new URLSearchParams({ model: about.model, name: about.name.slice(0, 200) });
   if (about.version) query.set("version", about.version);
   if (about.threshold != null) query.set("threshold", about.threshold);
@@ -110,7 +108,6 @@ export async function predict(picture, about, signal, patience = PATIENCE) {
         method: "POST",
         body: picture,
         headers: { "Content-Type": picture.type || "application/octet-stream" },
-        signal,
       });
       const timing = answer.headers.get("Server-Timing") ?? "";
       const read = (name) => {
@@ -122,18 +119,10 @@ export async function predict(picture, about, signal, patience = PATIENCE) {
     } catch (error) {
       const full = error instanceof Refused && (error.status === 503 || error.status === 429);
       if (!full || error.retrySeconds == null || times >= patience) throw error;
-      await wait(Math.min(10, Math.max(0.1, error.retrySeconds)) * 1000, signal);
+      await wait(Math.min(10, Math.max(0.1, error.retrySeconds)) * 1000);
     }
   }
 }
 
-/** Sleep, unless the question is taken back. */
-export function wait(milliseconds, signal) {
-  return new Promise((done, failed) => {
-    const timer = setTimeout(done, milliseconds);
-    signal?.addEventListener("abort", () => {
-      clearTimeout(timer);
-      failed(new DOMException("taken back", "AbortError"));
-    });
-  });
-}
+/** Sleep. */
+export const wait = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });

@@ -26,8 +26,8 @@ export const find = (id) => document.getElementById(id);
 
 /** A score in 0..1 as whole percent; what is not certain never reads "100 %". */
 export function percent(score) {
-  if (score > 0 && score < 0.01) return "<1 %";
-  return `${score >= 0.9995 ? 100 : Math.min(99, Math.round(score * 100))} %`;
+  if (score > 0 && score < 0.01) return "<1\u00a0%";
+  return `${score >= 0.9995 ? 100 : Math.min(99, Math.round(score * 100))}\u00a0%`;
 }
 
 /** A number with three digits that count, and a unit. */
@@ -45,8 +45,10 @@ export function duration(seconds) {
   return seconds < 1 ? short(seconds * 1000, "ms") : short(seconds, "s");
 }
 
-/** "1 object", "2 objects". */
-export const count = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
+/** "1 object", "2 objects", "2 entries". */
+export function count(number, word, several = `${word}s`) {
+  return `${number} ${number === 1 ? word : several}`;
+}
 
 /** Save text or a blob as a file of the user. */
 export function save(name, content, type) {

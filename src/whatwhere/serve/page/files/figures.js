@@ -145,10 +145,11 @@ function classes(series) {
     bar.firstChild.style.width = `${(100 * value) / Math.max(1, most)}%`;
     return make("tr", {}, make("th", { scope: "row" }, name), make("td", {}, short(value)), make("td", { class: "wide" }, bar));
   });
+  const more = totals.length - CLASSES;
   find("classes").replaceChildren(
     make("h3", {}, "Answers by class, since the start"),
     rows.length ? make("table", {}, make("tbody", {}, ...rows)) : make("p", { class: "hint" }, "None yet."),
-    totals.length > CLASSES ? make("p", { class: "hint" }, `and ${count(totals.length - CLASSES, "other")}`) : null,
+    ...(more > 0 ? [make("p", { class: "hint" }, `and ${count(more, "other class", "other classes")}`)] : []),
   );
 }
 
@@ -178,11 +179,10 @@ function driftCard(state) {
       {},
       make("th", { scope: "row" }, part.name),
       make("td", {}, short(share)),
-      make("td", { class: "wide" }, bar),
-      make("td", {}, part.drifted ? part.words || "changed" : "as usual"),
+      make("td", { class: "wide" }, bar, part.drifted ? part.words || "changed" : "as usual"),
     );
   });
-  const head = ["", "Difference", "", ""].map((name) => make(name ? "th" : "td", name ? { scope: "col" } : {}, name));
+  const head = ["", "Difference", ""].map((name) => make(name ? "th" : "td", name ? { scope: "col" } : {}, name));
   return make(
     "article",
     { class: "card" },

@@ -51,7 +51,7 @@ async function load(anew) {
     if (entries.length) oldest = entries[entries.length - 1].id;
     find("more").hidden = entries.length < PAGE;
     const shown = list.children.length;
-    find("latest-words").textContent = shown ? `${count(shown, "entry").replace("entrys", "entries")}, newest first.` : "Nothing yet.";
+    find("latest-words").textContent = shown ? `${count(shown, "entry", "entries")}, newest first.` : "Nothing yet.";
     if (!anew) cards[0]?.querySelector("button")?.focus();
   } catch (error) {
     if (mine !== round) return;

@@ -13,7 +13,7 @@ const NONE = "";
 const SENT = /^image\/(jpeg|png|webp|bmp|tiff|gif)$/;
 const PAUSE = 30; // Milliseconds between frames of a camera, at least.
 
-const state = { models: new Map(), pictures: [], current: null, panes: [], work: null, frame: null };
+const state = { models: new Map(), pictures: [], current: null, panes: [], working: false, frame: null };
 const camera = new Camera(find("video"));
 
 /** Set up the view, once. */
@@ -135,6 +135,13 @@ async function add(files) {
   const old = room ? state.pictures.slice(-room) : [];
   state.pictures = [...old, ...fresh];
   await select(fresh[0]);
+  reveal();
+}
+
+/** Where there is little room, what was asked for comes into sight. */
+function reveal() {
+  find("drop").classList.add("small");
+  if (matchMedia("(max-width: 40rem)").matches) find("panes").scrollIntoView({ block: "start" });
 }
 
 /** Open a picture for the screen; one that the browser cannot show keeps no bitmap. */
@@ -219,9 +226,9 @@ function strip() {
 
 /** Ask about all pictures, the current one first, until everything is answered. */
 async function askAll() {
-  state.work?.abort();
-  const work = new AbortController();
-  state.work = work;
+  // Who works already sees what is new.
+  if (state.working) return;
+  state.working = true;
   try {
     for (;;) {
       const order = [state.current, ...state.pictures].filter(Boolean);
@@ -231,12 +238,12 @@ async function askAll() {
       // The others are opened for their small picture only; it is large in memory.
       await open(picture);
       thumb(picture);
-      await Promise.all(missing(picture).map((pane) => askOne(picture, pane, work.signal)));
+      await Promise.all(missing(picture).map((pane) => askOne(picture, pane)));
       if (picture !== state.current) close(picture);
       strip();
     }
-  } catch (error) {
-    if (error.name !== "AbortError") throw error;
+  } finally {
+    state.working = false;
   }
 }
 
@@ -245,16 +252,15 @@ function close(picture) {
   picture.bitmap = null;
 }
 
-async function askOne(picture, pane, signal) {
+async function askOne(picture, pane) {
   const { model } = pane;
   let result;
   try {
-    result = await predict(picture.blob, about(picture, model), signal);
+    result = await predict(picture.blob, about(picture, model));
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     result = { words: `${capital(error.sentence)}.` };
   }
-  signal.throwIfAborted();
   picture.results.set(model.key, result);
   if (picture !== state.current || !state.panes.includes(pane)) return;
   if (result.words) pane.refused(picture, result.words);
@@ -284,8 +290,8 @@ async function toggleCamera() {
   } else {
     state.problem("");
     await camera.start();
-    state.work?.abort();
     find("panes").hidden = false;
+    reveal();
     guarded(frames);
   }
   button.setAttribute("aria-pressed", String(camera.on));
@@ -303,7 +309,7 @@ async function frames() {
   while (camera.on) {
     const frame = await camera.frame();
     const results = await Promise.allSettled(
-      state.panes.map(({ model }) => predict(frame.blob, about(frame, model), undefined, 0)),
+      state.panes.map(({ model }) => predict(frame.blob, about(frame, model), 0)),
     );
     if (!camera.on) return;
     state.frame?.bitmap.close();

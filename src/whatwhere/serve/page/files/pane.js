@@ -157,7 +157,7 @@ export class Pane {
   update() {
     if (!this.result) return;
     const said = this.said();
-    const own = this.model.task === "classify" ? 0 : this.model.threshold;
+    const own = limitOf(this.model, null, "");
     const value = this.cut ?? own;
     this.slider.value = String(Math.round(value * 100));
     const several = this.cut === null && Object.keys(this.model.thresholds ?? {}).length > 0;
@@ -188,7 +188,7 @@ export class Pane {
       const now = new Set(counts.map(([name]) => name));
       counts.push(...before.filter((name) => !now.has(name)).map((name) => [name, 0]));
     }
-    this.filter.hidden = counts.length < 2 && this.off.size === 0;
+    this.filter.hidden = this.model.task === "classify" || (counts.length < 2 && this.off.size === 0);
     // Boxes stay the same elements while the classes are the same: the focus stays, too.
     const names = counts.map(([name]) => name);
     if (JSON.stringify(names.sort()) !== JSON.stringify(before.sort())) {

@@ -107,32 +107,42 @@ export class Stage {
     const unit = this.width / Math.max(1, this.element.clientWidth);
     const letter = LETTER * unit;
     const tags = tagPlaces(this.found, this.width, this.height, letter);
-    const drawn = this.found.map((one, at) => {
+    const frames = [];
+    const names = [];
+    this.found.forEach((one, at) => {
       const colour = this.colours.get(one.name);
       const [x1, y1, x2, y2] = one.box;
       const box = { x: x1, y: y1, width: Math.max(0, x2 - x1), height: Math.max(0, y2 - y1) };
       const tag = tags[at];
       const state = this.lit === null ? "" : this.lit === one ? " lit" : " dim";
-      return make(
-        "svg:g",
-        { class: `found${state}`, "data-name": one.name },
-        make("svg:rect", { ...box, class: "edge" }),
-        make("svg:rect", { ...box, class: "box", stroke: colour.fill }),
-        make("svg:rect", {
-          x: tag.x, y: tag.y, width: tag.wide, height: tag.high, rx: 3 * unit, fill: colour.fill,
-        }),
+      frames.push(
         make(
-          "svg:text",
-          {
-            x: tag.x + 0.4 * letter, y: tag.y + 1.08 * letter, fill: colour.ink,
-            "font-size": letter, "font-weight": 600,
-          },
-          tag.text,
+          "svg:g",
+          { class: `found${state}`, "data-name": one.name },
+          make("svg:rect", { ...box, class: "edge" }),
+          make("svg:rect", { ...box, class: "box", stroke: colour.fill }),
+        ),
+      );
+      names.push(
+        make(
+          "svg:g",
+          { class: `tag${state}` },
+          make("svg:rect", {
+            x: tag.x, y: tag.y, width: tag.wide, height: tag.high, rx: 3 * unit, fill: colour.fill,
+          }),
+          make(
+            "svg:text",
+            {
+              x: tag.x + 0.4 * letter, y: tag.y + 1.08 * letter, fill: colour.ink,
+              "font-size": letter, "font-weight": 600,
+            },
+            tag.text,
+          ),
         ),
       );
     });
-    // The best score lies on top of the others.
-    this.overlay.replaceChildren(...drawn.reverse());
+    // Names lie on all boxes, and the best score on top of the others.
+    this.overlay.replaceChildren(...frames.reverse(), ...names.reverse());
   }
 }
 
@@ -147,16 +157,19 @@ export async function drawnFile(bitmap, width, height, found, colours) {
   const letter = Math.max(11, Math.max(width, height) / 70);
   const tags = tagPlaces(found, width, height, letter);
   const stroke = Math.max(1.5, letter / 6);
-  for (let at = found.length - 1; at >= 0; at -= 1) {
+  const order = found.map((_, at) => at).reverse();
+  for (const at of order) {
     const [x1, y1, x2, y2] = found[at].box;
-    const colour = colours.get(found[at].name);
-    const tag = tags[at];
     pen.strokeStyle = "#101010";
     pen.lineWidth = stroke + 2;
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    pen.strokeStyle = colour.fill;
+    pen.strokeStyle = colours.get(found[at].name).fill;
     pen.lineWidth = stroke;
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
+  }
+  for (const at of order) {
+    const colour = colours.get(found[at].name);
+    const tag = tags[at];
     pen.fillStyle = colour.fill;
     pen.fillRect(tag.x, tag.y, tag.wide, tag.high);
     pen.fillStyle = colour.ink;
