@@ -260,6 +260,8 @@ class Engine:
                 state.done += len(group)
                 before = state.service_seconds or spent
                 state.service_seconds = before + _WEIGHT * (spent - before)
+            # Answers hold pictures, and the next one may be long in coming.
+            group.clear()
 
     def _next(self) -> list[_Waiting]:
         """What one run takes: the oldest, and what waits behind it and asks alike."""
