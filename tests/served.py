@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from factories import picture, write_model
@@ -137,3 +140,24 @@ def made_up(image_name: str | None = "street.png", **changes: Any) -> Served:
         "batch": 1,
     }
     return Served(**(fields | changes))
+
+
+@contextmanager
+def listening(app: Starlette, **options: Any) -> Iterator[str]:
+    """The address of a server in a thread of this process, behind a real socket."""
+    config = uvicorn.Config(app, port=0, log_config=None, lifespan="on", ws_ping_interval=None)
+    for name, value in options.items():
+        setattr(config, name, value)
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            thread.join(0.01)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
