@@ -11,6 +11,9 @@ from whatwhere.exporting.entrance import Entrance, direct
 from whatwhere.exporting.ranges import Histogram, Rule
 from whatwhere.runtime.onnxwrite import with_metadata
 
+_SHARING = frozenset({"Concat", "Max", "Min", "Where"})
+"""Operators whose inputs, any of them, get the scale of the output."""
+
 
 def quantised(
     model: Any,
@@ -52,11 +55,16 @@ def quantised(
         ranges[entrance.centred] = (np.float32(low), np.float32(high))
     known = {*QDQRegistry, *QLinearOpsRegistry}
     wanted = set(nodes)
+    constants = {tensor.name for tensor in copy.graph.initializer}
     possible = {
         node.name
         for node in copy.graph.node
         if node.name in wanted
         and node.op_type in known
+        # A norm's own few numbers decide everything after it. ONNX Runtime lets nodes such as
+        # concatenations take their inputs' scale, and refuses to do so with a constant.
+        and node.op_type != "InstanceNormalization"
+        and not (node.op_type in _SHARING and constants & set(node.input))
         # A tensor without a range (an index, a shape) is no activation.
         and all(name in ranges for name in node.output if name)
     }
