@@ -122,7 +122,8 @@ def test_settings_that_it_uses(model: str, task: Task) -> None:
     special = {name for other in families().values() for name in other.settings}
     assert read & special <= family.settings
     # Samples and data read the others, and only one class a picture is smoothed.
-    elsewhere = {"mosaic", "cutmix", "distort", "label_data", "label_share", "smoothing"}
+    elsewhere = {"mosaic", "cutmix", "distort", "head_start", "label_data", "label_share"}
+    elsewhere |= {"smoothing"}
     assert family.settings <= read | elsewhere
     other = "yolo" if task != "detect" else "classifier"
     foreign = sorted(find_model(other)[0].settings - family.settings)
