@@ -29,6 +29,8 @@ from whatwhere.serve.schemas import (
 
 _REF = "#/components/schemas/{model}"
 _PICTURE = {"type": "string", "format": "binary", "description": "A picture file."}
+# What fits an integer of the prediction log's database.
+_ENTRY = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 _NO_BODY = (404, 405)
 _BODY = (400, 404, 405, 408, 413, 415, 422, 500, 503, 504)
 _WORDS = {
@@ -281,7 +283,7 @@ def _operation(one: Operation) -> dict[str, Any]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "integer" if name == "entry" else "string"},
+            "schema": _ENTRY if name == "entry" else {"type": "string"},
         }
         for name in names
     ]

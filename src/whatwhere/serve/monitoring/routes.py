@@ -77,11 +77,14 @@ def monitoring_routes(monitor: Monitor) -> list[Route]:
         count, before = _number(asked.get("count"), "count"), _number(asked.get("before"), "before")
         if count is not None and not 1 <= count <= _MOST_ENTRIES:
             raise RefusedError(400, f"count must lie in 1..{_MOST_ENTRIES}, not {count}")
+        flagged = asked.get("flagged", "false").lower()
+        if flagged not in ("0", "1", "false", "true"):
+            raise RefusedError(400, "flagged must be true or false")
         entries = await _read(
             reader().recent,
             50 if count is None else count,
             before=before,
-            flagged=asked.get("flagged") in ("1", "true"),
+            flagged=flagged in ("1", "true"),
         )
         return JSONResponse({"entries": entries})
 
