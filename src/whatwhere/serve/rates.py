@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import MutableSequence
 from multiprocessing.context import BaseContext
+from typing import Any
 
 from whatwhere.serve.keys import MOST_KEYS
 
@@ -53,4 +54,7 @@ class Rates:
 
 def shared_times(context: BaseContext) -> MutableSequence[float]:
     """Times for `Rates` that the processes of a context share, given to them when they start."""
-    return context.RawArray(ctypes.c_double, MOST_KEYS)
+    # A ctypes array is a sequence without saying so.
+    times: Any = context.RawArray(ctypes.c_double, MOST_KEYS)
+    found: MutableSequence[float] = times
+    return found
