@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class _To(StrEnum):
     ONNX = "onnx"
     OPENVINO = "openvino"
+    KSERVE = "kserve"
+    TRITON = "triton"
 
 
 class _Ranges(StrEnum):
@@ -47,7 +49,16 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Compute in 8 bits; needs --calibrate.")
     ] = False,
-    to: Annotated[_To, typer.Option(help="What kind of file.")] = _To.ONNX,
+    to: Annotated[
+        _To,
+        typer.Option(help="What kind of file; for kserve and triton a folder of what they want."),
+    ] = _To.ONNX,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="For kserve: where the model file will lie.", show_default=False
+        ),
+    ] = None,
     calibrate: Annotated[
         Path | None,
         typer.Option(
@@ -99,6 +110,15 @@ def export(
     """
     if half and int8:
         raise UsageError("--fp16 and --int8 are two precisions: ask for one")
+    if to in (_To.KSERVE, _To.TRITON):
+        if half or int8 or calibrate or check or end_to_end is not None or weights != "best":
+            raise UsageError(
+                f"--to {to.value} takes a finished model as it is: make its file first, then give"
+                " that file"
+            )
+        return _for_server(to, model, out, name, storage, as_json)
+    if storage is not None:
+        raise UsageError("--storage is for --to kserve")
     run = Path(model) if Path(model).is_dir() else None
     changed = half or int8 or to is not _To.ONNX
     of_run = end_to_end is not None or weights != "best"
@@ -151,6 +171,23 @@ def export(
             _print(error.exported, about, as_json)  # type: ignore[arg-type]
             raise
     _print(exported, about, as_json)
+    return 0
+
+
+def _for_server(
+    to: _To, model: str, out: Path | None, name: str | None, storage: str | None, as_json: bool
+) -> int:
+    from whatwhere.exporting import export_for
+
+    server: Any = to.value
+    made = export_for(server, model, out, name=name, storage=storage)
+    if as_json:
+        typer.echo(json.dumps(made.to_dict(), ensure_ascii=False))
+        return 0
+    for path in made.files:
+        typer.echo(f"written: {path}")
+    for note in made.notes:
+        say(f"note: {note}")
     return 0
 
 
