@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import whatwhere as ww
-from factories import picture, write_model
+from factories import CELL, picture, write_model
 from served import PNG, detector, listening, settings_for
 from whatwhere.client import asking
 from whatwhere.images import read_image
@@ -93,7 +93,7 @@ def test_evaluation_over_a_server_is_that_of_the_file(address: str, tmp_path: Pa
     rows = []
     for number, cells in enumerate([[(0, 1, 0)], [(2, 2, 1), (0, 0, 2)], [(3, 3, 0), (1, 1, 0)]]):
         (tmp_path / f"{number}.png").write_bytes(_png(_pale_too(picture(*cells))))
-        scale = 256 // 4
+        scale = CELL
         rows += [
             f"{number}.png,{('red', 'green', 'blue')[kind]},"
             f"{column * scale},{row * scale},{(column + 1) * scale},{(row + 1) * scale}"
@@ -110,7 +110,7 @@ def test_evaluation_over_a_server_is_that_of_the_file(address: str, tmp_path: Pa
         with pytest.raises(ww.UsageError, match="trained on"):
             ww.evaluate(client, data, without_leaks=True)
     assert dict(there) == pytest.approx(dict(here))
-    assert there["AP50"] is not None
+    assert there["AP50"] == pytest.approx(1, abs=0.01)
     assert there.model == "cells@7"
     assert calls == [(1, 3), (2, 3), (3, 3)]
     # Far below the model's own threshold, which predictions for people have.
@@ -120,7 +120,7 @@ def test_evaluation_over_a_server_is_that_of_the_file(address: str, tmp_path: Pa
 
 def _pale_too(image: Any) -> Any:
     """With a cell whose score lies below the model's threshold: (300 - 200) / 255."""
-    image[:64, -64:] = (200, 100, 100)
+    image[:CELL, -CELL:] = (200, 100, 100)
     return image
 
 
