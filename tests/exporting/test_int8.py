@@ -21,16 +21,17 @@ def graph(kind: str) -> Any:
     """Two layers with a norm between them, or joined with a constant."""
     weights = {
         "w1": RNG.normal(0, 0.3, (8, 8, 3, 3)),
-        "w2": RNG.normal(0, 0.3, (4, 8 if kind == "norm" else 12, 1, 1)),
+        "w2": RNG.normal(0, 0.3, (4, 12 if kind == "joined" else 8, 1, 1)),
         "scale": np.full(8, 1.5),
         "shift": np.full(8, 0.2),
         "grid": RNG.normal(0, 1, (1, 4, 8, 8)),
     }
-    between = (
-        helper.make_node("InstanceNormalization", ["a", "scale", "shift"], ["b"], name="between")
-        if kind == "norm"
-        else helper.make_node("Concat", ["a", "grid"], ["b"], name="between", axis=1)
-    )
+    between = {
+        "norm": helper.make_node("InstanceNormalization", ["a", "scale", "shift"], ["b"]),
+        "layer norm": helper.make_node("LayerNormalization", ["a", "scale", "shift"], ["b"]),
+        "joined": helper.make_node("Concat", ["a", "grid"], ["b"], axis=1),
+    }[kind]
+    between.name = "between"
     nodes = [
         helper.make_node("Conv", ["x", "w1"], ["a"], name="one", pads=[1, 1, 1, 1]),
         between,
@@ -52,7 +53,7 @@ def graph(kind: str) -> Any:
     return onnx.shape_inference.infer_shapes(model)
 
 
-@pytest.mark.parametrize("kind", ["norm", "joined"])
+@pytest.mark.parametrize("kind", ["norm", "layer norm", "joined"])
 def test_norms_and_joined_constants_stay_in_float(
     kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -65,7 +66,7 @@ def test_norms_and_joined_constants_stay_in_float(
     kept = {node.name: node for node in onnx.load_from_string(made).graph.node}
     assert "QuantizeLinear" in {node.op_type for node in kept.values()}
     constants = set(kept["between"].input) & {"scale", "shift", "grid"}
-    assert constants == ({"scale", "shift"} if kind == "norm" else {"grid"})
+    assert constants == ({"grid"} if kind == "joined" else {"scale", "shift"})
     answers = [
         ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": images[0]})
         for file in (model.SerializeToString(), made)

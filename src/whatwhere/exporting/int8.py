@@ -11,6 +11,7 @@ from whatwhere.exporting.entrance import Entrance, direct
 from whatwhere.exporting.ranges import Histogram, Rule
 from whatwhere.runtime.onnxwrite import with_metadata
 
+_NORMS = frozenset({"GroupNormalization", "InstanceNormalization", "LayerNormalization"})
 _SHARING = frozenset({"Concat", "Max", "Min", "Where"})
 """Operators whose inputs, any of them, get the scale of the output."""
 
@@ -63,7 +64,7 @@ def quantised(
         and node.op_type in known
         # A norm's own few numbers decide everything after it. ONNX Runtime lets nodes such as
         # concatenations take their inputs' scale, and refuses to do so with a constant.
-        and node.op_type != "InstanceNormalization"
+        and node.op_type not in _NORMS
         and not (node.op_type in _SHARING and constants & set(node.input))
         # A tensor without a range (an index, a shape) is no activation.
         and all(name in ranges for name in node.output if name)

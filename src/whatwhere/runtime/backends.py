@@ -267,7 +267,7 @@ def open_backend(name: str, model: Path | bytes, *, threads: int | None = None) 
         _engine(name)
     if is_ir(model):
         if name not in ("auto", OpenVinoBackend.name):
-            raise UsageError(f"{model} is OpenVINO's own file, which {name} cannot run")
+            raise UsageError(f"{model!s} is OpenVINO's own file, which {name} cannot run")
         return OpenVinoBackend(model, threads=threads)
     if name == "auto":
         return AutoBackend(model, threads=threads)

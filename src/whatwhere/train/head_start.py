@@ -121,7 +121,7 @@ def _known(
         # A classifier's picture is never cut into tiles.
         images = np.stack([cast("tuple[np.ndarray, object]", picture)[0] for _, picture in seen])
         with torch.no_grad(), fabric.autocast():
-            features = net.features(torch.from_numpy(images).to(fabric.device))
+            features = net.pooled(torch.from_numpy(images).to(fabric.device))
         found.append(features.float().cpu())
         kept += [i for i, _ in seen]
     present, known = _labels(pictures.data, kept, config.task == "classify")

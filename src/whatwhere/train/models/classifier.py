@@ -84,7 +84,7 @@ class Classifier(Network):
         head = self.backbone.get_classifier()  # type: ignore[operator]
         return head if isinstance(head, nn.Linear) and head.bias is not None else None
 
-    def features(self, images: Tensor) -> Tensor:
+    def pooled(self, images: Tensor) -> Tensor:
         """Pooled features (N, D), what the last layer reads."""
         x = self.scale(images).contiguous(memory_format=torch.channels_last)
         body = self.backbone

@@ -69,10 +69,10 @@ class Network(nn.Module):
         return self.backbone.parameters()
 
     def last_layer(self) -> nn.Linear | None:
-        """What turns the `features` of a whole picture into `logits`; None without such a layer."""
+        """What turns the `pooled` features of a whole picture into `logits`; None without such a layer."""
         return None
 
-    def features(self, images: Tensor) -> Tensor:
+    def pooled(self, images: Tensor) -> Tensor:
         """Inputs (N, D) of the last layer for uint8 images (N, H, W, 3), RGB."""
         raise NotImplementedError
 
