@@ -156,7 +156,7 @@ def export(
             exported = make(
                 source,
                 out,
-                to=to.value,
+                to="onnx" if to is _To.ONNX else "openvino",
                 precision="float16" if half else "int8" if int8 else "float32",
                 calibrate=_pictures(calibrate, format, images),
                 check=_checked(check, calibrate, run, format, images),
