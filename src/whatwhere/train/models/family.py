@@ -69,7 +69,7 @@ class Network(nn.Module):
         return self.backbone.parameters()
 
     def last_layer(self) -> nn.Linear | None:
-        """What turns the `pooled` features of a whole picture into `logits`; None without such a layer."""
+        """What turns `pooled` features into `logits`; None without such a layer."""
         return None
 
     def pooled(self, images: Tensor) -> Tensor:
