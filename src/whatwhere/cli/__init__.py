@@ -121,6 +121,7 @@ def _register() -> None:
         "data",
         "models",
         "models_import",
+        "models_get",
     ):
         import_module(f"whatwhere.cli.{command}")
 

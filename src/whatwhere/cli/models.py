@@ -13,6 +13,7 @@ from whatwhere.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from whatwhere.runtime.hub import HubModel
     from whatwhere.runtime.shipped import ShippedModel
     from whatwhere.specs import AnswerSpec, ModelSpec
 
@@ -26,20 +27,24 @@ _SHOWN = 12
 
 @models.callback()
 def list_models(context: typer.Context, as_json: _Json = False) -> None:
-    """List the models that come with whatwhere; with --json one object a line.
+    """List the models by name; with --json one object a line.
 
-    Exit status 1 if one of them cannot be used.
+    First those that come with whatwhere, then stronger ones of other libraries, which
+    `whatwhere models get` fetches. Exit status 1 if one of the former cannot be used.
     """
     if context.invoked_subcommand:
         return
+    from whatwhere.runtime.hub import HUB
     from whatwhere.runtime.shipped import SHIPPED
 
     rows = [_row(model) for model in SHIPPED.values()]
+    others = [_hub_row(model) for model in HUB.values()]
     if as_json:
-        for row in rows:
+        for row in rows + others:
             typer.echo(json.dumps(row, ensure_ascii=False))
     else:
         _print_table(rows)
+        _print_others(others)
     if any(row["problem"] for row in rows):
         raise typer.Exit(1)
 
@@ -55,6 +60,7 @@ def _row(model: ShippedModel) -> dict[str, Any]:
         "weights": list(model.sources),
         "parts": list(model.parts),
         "problem": None,
+        "here": True,
     }
     try:
         row["tasks"] = [spec.task for spec in model.specs]
@@ -64,6 +70,46 @@ def _row(model: ShippedModel) -> dict[str, Any]:
     except ModelError as error:
         row["problem"] = str(error)
     return row
+
+
+def _hub_row(model: HubModel) -> dict[str, Any]:
+    """The same keys as of a shipped model, and what only these have."""
+    return {
+        "name": model.name,
+        "summary": model.summary,
+        "tasks": ["detect"],
+        "classes": [model.classes],
+        "license": model.license,
+        "bytes": model.file.stat().st_size if model.here else None,
+        "weights": [model.source],
+        "parts": [],
+        "problem": None,
+        "here": model.here,
+        "page": model.page,
+        "published_AP": model.published,
+    }
+
+
+def _print_others(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("of other libraries", "answers", "COCO AP", "licence", "here"):
+        table.add_column(column)
+    for row in rows:
+        score = row["published_AP"]
+        table.add_row(
+            row["name"],
+            row["summary"],
+            "see its card" if score is None else f"{score:.3f}",
+            row["license"],
+            f"{row['bytes'] / 1e6:.1f} MB" if row["here"] else "no",
+        )
+    console = Console()
+    console.print()
+    console.print(table)
+    typer.echo("COCO AP as published; fetch one with  whatwhere models get NAME")
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
@@ -89,16 +135,20 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 @models.command()
 def show(
-    model: Annotated[str, typer.Argument(help="Shipped model, model file or run folder.")],
+    model: Annotated[str, typer.Argument(help="Model by name, model file or run folder.")],
     as_json: _Json = False,
 ) -> None:
-    """Print what a model says about itself, and the card of a shipped one."""
-    from whatwhere.runtime import find_file, read_spec
+    """Print what a model says about itself, and the card of one known by name."""
+    from whatwhere.runtime import find_file, hub, read_spec
     from whatwhere.runtime.shipped import SHIPPED
 
     card: str | None
     if model in SHIPPED:
         name, specs, card = model, SHIPPED[model].specs, SHIPPED[model].card
+    elif (other := hub.find(model)) is not None:
+        # The card can be read before anything is fetched.
+        specs = (read_spec(other.file),) if other.here else ()
+        name, card = other.name, other.card
     else:
         specs, card = (read_spec(find_file(model)),), None
         name = specs[0].name
@@ -142,6 +192,8 @@ def _describe(spec: ModelSpec) -> Iterator[tuple[str, str]]:
     if spec.data is not None:
         about = f"{spec.data.description}: " if spec.data.description else ""
         yield "trained on", f"{about}{spec.data.images:,} pictures, {spec.data.labels:,} labels"
+    if "published" in spec.reference:
+        yield "published scores", str(spec.reference["published"])
     if spec.metrics:
         yield "scores", ", ".join(f"{name} {value:.4g}" for name, value in spec.metrics.items())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whatwhere.errors import ModelError, UsageError
+from whatwhere.runtime import hub
 from whatwhere.runtime.backends import check_graph, open_backend
 from whatwhere.runtime.ir import is_ir, read_ir
 from whatwhere.runtime.onnxfile import OnnxHeader, read_header
@@ -35,7 +36,8 @@ def load(
     a file was taken for is said on the log.
 
     Args:
-        model: such as "default", "model.onnx" or "runs/street".
+        model: such as "default", "model.onnx" or "runs/street"; or a name of `runtime.hub`, once it
+            was fetched.
         backend: "auto", "onnxruntime" or "openvino".
         threads: CPU threads; None for one a core.
         names: class names of a file of others that carries none; without them those in the
@@ -59,10 +61,15 @@ def load(
 def find_file(model: str | os.PathLike[str]) -> Path:
     """The model file that a path means: itself, or the one of a training run's folder.
 
+    A name of `runtime.hub` means the file in the cache that `whatwhere models get` wrote; like a
+    shipped name it wins over a file of that name.
+
     Raises:
-        ModelError: there is none; the message says what may be given.
+        ModelError: there is none; the message says what may be given, or the command that gets it.
     """
     given = os.fspath(model)
+    if (known_elsewhere := hub.find(given)) is not None:
+        return known_elsewhere.required()
     path = Path(given)
     if path.is_dir():
         path = path / RUN_MODEL
@@ -78,7 +85,7 @@ def find_file(model: str | os.PathLike[str]) -> Path:
         known = f"; did you mean {run.parent}?" if run.is_file() else ""
         raise ModelError(
             f"there is no model {given!r}{known}: give a model file, a run folder or one of"
-            f" {', '.join(shipped.names())}"
+            f" {', '.join(shipped.names())}, or one that  whatwhere models  lists"
         )
     return path
 

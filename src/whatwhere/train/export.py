@@ -193,7 +193,12 @@ def check_parity(worst: dict[str, float], *, half: bool = False) -> None:
 
 
 def checked_file(
-    net: nn.Module, spec: ModelSpec, pictures: Sequence[Image], *, half: bool = False
+    net: nn.Module,
+    spec: ModelSpec,
+    pictures: Sequence[Image],
+    *,
+    half: bool = False,
+    least: float = 0.0,
 ) -> tuple[bytes, dict[str, float]]:
     """The model file, after its answers were compared with the network's.
 
@@ -206,6 +211,7 @@ def checked_file(
             float32 file has passed with the narrow ones. Where the network's rows have no fixed
             places, or it chooses regions, what the two files find is compared: `answers` in place
             of the other keys.
+        least: compare boxes of the float32 file only where the network gives at least this score.
 
     Returns:
         The file's bytes and the largest differences, see `parity`.
@@ -214,7 +220,7 @@ def checked_file(
         TrainError: torch cannot translate the network, or the answers differ too much.
     """
     file = export_onnx(net, spec)
-    worst = parity(net, file, pictures)
+    worst = parity(net, file, pictures, least=least)
     check_parity(worst)
     if half:
         small = store_half(file)
