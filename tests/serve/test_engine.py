@@ -92,9 +92,19 @@ def test_a_request_that_cannot_be_in_time_is_refused_at_once(held: Held) -> None
     with pytest.raises(BusyError) as refused:
         engine.submit([job(deadline=time.monotonic() + 5)])
     assert refused.value.retry_seconds == pytest.approx(10.0)
+    assert "the wait of about 10 s" in str(refused.value)
     (future,) = engine.submit([job(deadline=time.monotonic() + 15)])
     held.go.set()
     assert future.result(30).error is None
+
+
+def test_a_request_without_any_time_is_late_and_not_one_too_many(held: Held) -> None:
+    engine = engine_of(held)
+    (late,) = engine.submit([job(deadline=time.monotonic() - 1)])
+    with pytest.raises(LateError):
+        late.result(30)
+    assert engine.state.refused == 0
+    assert engine.close()
 
 
 def test_a_deadline_that_passes_in_the_queue_costs_no_run(held: Held) -> None:

@@ -197,7 +197,8 @@ class Engine:
                 raise ClosedError("the server is ending: try another one")
             wait = self._state.wait_seconds(len(jobs) - 1)
             room = self.queue - len(self._line)
-            late = any(now + wait > job.deadline for job in jobs)
+            # With nothing before it, a picture whose time is up is late, not one too many.
+            late = wait > 0 and any(now + wait > job.deadline for job in jobs)
             if len(jobs) > room or late:
                 self._state.refused += len(jobs)
                 # When as many places are free as are needed, or the wait is short enough.
@@ -205,7 +206,11 @@ class Engine:
                 service = self._state.service_seconds / self.lanes
                 retry = wait if late else missing * service
                 raise BusyError(
-                    f"{self._state.waiting} pictures wait already: try again later", retry
+                    f"{self._state.waiting} pictures wait already: try again later"
+                    if len(jobs) > room
+                    else f"the wait of about {wait:.2g} s is longer than the time given: give more"
+                    " time, or try again later",
+                    retry,
                 )
             entries = [_Waiting(job, Future(), now) for job in jobs]
             self._line.extend(entries)
