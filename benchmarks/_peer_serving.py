@@ -93,13 +93,14 @@ if WHO.startswith("litserve"):
         def setup(self, device: str) -> None:
             self.work = Work()
 
-        def decode_request(self, request: Any) -> bytes:
-            return request["image"].file.read()  # type: ignore[no-any-return]
+        # Without annotations: LitServe reads them, and these are text.
+        def decode_request(self, request):  # type: ignore[no-untyped-def]
+            return request["image"].file.read()
 
         def predict(self, x: bytes) -> list[dict[str, Any]]:
             return self.work(x)
 
-        def encode_response(self, output: list[dict[str, Any]]) -> dict[str, Any]:
+        def encode_response(self, output):  # type: ignore[no-untyped-def]
             return {"objects": output}
 
 
