@@ -7,7 +7,8 @@ connections; then requests are sent at twice that, at fixed times, for so many m
 middle one worker gets `kill -9`; at the end the server gets SIGTERM while the load goes on. Only
 requests sent before SIGTERM count. Each must get a result (200 and a JSON object of predictions)
 or a clean refusal (503, 429 or 504, and JSON with a sentence); any other end is "lost". Connections
-that broke within two seconds of the kill, of which no worker can answer, are counted apart.
+that broke within two seconds of the kill are counted apart: the killed worker had accepted them,
+and no other can answer; a request sent just afterwards may go into one that it had kept open.
 
 Memory is the resident set (psutil) of the server and its worker processes, every second: the
 median of the last quarter of the time minus that of the second quarter, in MB. It is also given
@@ -38,6 +39,7 @@ WORKERS = 2
 CONNECTIONS = 192
 REFUSALS = (429, 503, 504)
 KILL_SECONDS = 2.0
+KINDS = ("result", "refusal", "open at the kill", "sent into its connections", "lost")
 
 
 @dataclass
@@ -158,11 +160,13 @@ def course(requests: Sequence[load.Request], seconds: float) -> Course:
 
 
 def kind(answer: load.Answer, killed: float) -> str:
-    """ "result", "refusal", "broken by the kill" or "lost"."""
+    """One of `KINDS`."""
     if answer.status == 0:
         near = answer.sent <= killed + KILL_SECONDS and answer.ended >= killed
         near = near and answer.ended <= killed + KILL_SECONDS
-        return "broken by the kill" if near else "lost"
+        if near:
+            return "open at the kill" if answer.sent <= killed else "sent into its connections"
+        return "lost"
     try:
         said = json.loads(answer.body)
     except ValueError:
@@ -193,7 +197,7 @@ def rows(done: Course) -> list[dict[str, Any]]:
         value("results after the kill", len(after), len(after) / max(1, len(good))),
         value("requests", sent, 1.0),
     ]
-    for name in ("result", "refusal", "broken by the kill", "lost"):
+    for name in KINDS:
         made.append(value(name, kinds[name], kinds[name] / max(1, sent)))
     late = sum(one.sent - one.planned > 0.1 for one in done.answers)
     made.append(value("sent 0.1 s late or more", late, late / max(1, sent)))
