@@ -42,7 +42,10 @@ def test_the_list_says_licence_and_whether_a_model_is_here(run: Run, cache: Path
     file.write_bytes(b"x" * 2_000_000)
     rows = {row["name"]: row for row in run("models", "--json").rows}
     assert (rows["ssdlite320"]["here"], rows["ssdlite320"]["bytes"]) == (True, 2_000_000)
-    assert "2.0 MB" in run("models").out
+    table = run("models").out
+    assert "2.0 MB" in table
+    # To be typed, so never cut, however narrow the terminal is.
+    assert all(name in table for name in hub.HUB)
 
 
 def test_a_card_can_be_read_before_anything_is_fetched(run: Run, cache: Path) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +9,9 @@ import pytest
 import fuzzing
 from data_samples import pictures
 from format_limits import assert_same, columns_of, limits, sample
+from fuzz_process import run_fuzzer
 from whatwhere.data import read
 from whatwhere.images import IMAGE_SUFFIXES
-
-TESTS = Path(__file__).resolve().parent.parent
 
 SLOW_INPUTS = 24_000
 """Of the slow suite, over all formats."""
@@ -25,22 +20,8 @@ _BINARY = {".parquet", ".arrow", ".feather", ".tar", ".gz", ".tfrecord", ".bin",
 
 
 def _fuzz(tmp_path: Path, *options: object, timeout: float) -> None:
-    progress = tmp_path / "progress"
-    command = [sys.executable, str(TESTS / "fuzzing.py"), "--progress", str(progress)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
-    done = subprocess.run(
-        [*command, *map(str, options)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=environment,
-    )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    again = f"python tests/fuzzing.py {progress.read_text() if progress.exists() else ''}"
-    assert lines, f"the process ended early, at {again}: {done.stderr[-1000:]}"
-    summary = json.loads(lines[-1])
-    assert "inputs" in summary, f"the process died at {again}: {done.stderr[-1000:]}"
-    failures = "\n".join(lines[:-1][:10])
+    summary, lines = run_fuzzer("fuzzing.py", tmp_path, *options, ends="inputs", timeout=timeout)
+    failures = "\n".join(lines[:10])
     assert summary["failed"] == 0, f"{summary['failed']} of {summary['inputs']}:\n{failures}"
 
 

@@ -1,6 +1,6 @@
 """The Open Inference Protocol as Triton's own client speaks it.
 
-Not among the packages of development, since it brings gevent:  pip install --group triton
+A development tool, skipped where it is not installed.
 """
 
 from __future__ import annotations

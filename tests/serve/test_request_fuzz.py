@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import request_fuzzing
-
-TESTS = Path(request_fuzzing.__file__).parent
+from fuzz_process import run_fuzzer
 
 SLOW_INPUTS = 60_000
 """Of the slow suite, over all kinds."""
@@ -20,21 +15,9 @@ SLOW_INPUTS = 60_000
 
 def _fuzz(folder: Path, *options: object, timeout: float) -> dict[str, int]:
     """Run the program; how many answers there were of each kind and status."""
-    progress = folder / "progress"
-    command = [sys.executable, str(TESTS / "request_fuzzing.py"), "--progress", str(progress)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path])}
-    done = subprocess.run(
-        [*command, *map(str, options)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=environment,
+    summary, lines = run_fuzzer(
+        "request_fuzzing.py", folder, *options, ends="statuses", timeout=timeout
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
-    again = f"python tests/request_fuzzing.py {progress.read_text() if progress.exists() else ''}"
-    assert lines, f"the process ended early, at {again}: {done.stderr[-1000:]}"
-    summary = json.loads(lines[-1])
-    assert "statuses" in summary, f"the process died at {again}: {done.stderr[-1000:]}"
     assert not summary["failures"], "\n".join(lines[:10])
     statuses: dict[str, int] = summary["statuses"]
     return statuses

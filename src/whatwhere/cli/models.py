@@ -95,7 +95,10 @@ def _print_others(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("of other libraries", "answers", "COCO AP", "licence", "here"):
+    # A name is there to be typed: it is never cut.
+    longest = max(len(row["name"]) for row in rows)
+    table.add_column("of other libraries", no_wrap=True, min_width=longest)
+    for column in ("answers", "COCO AP", "licence", "here"):
         table.add_column(column)
     for row in rows:
         score = row["published_AP"]
