@@ -91,6 +91,16 @@ def test_stages_and_user() -> None:
     assert "COPY" not in after
 
 
+def test_pip_is_renewed_before_it_is_asked_for_what_is_new() -> None:
+    """Images of Python bring a pip that does not know constraints of builds."""
+    steps = [rest.split("&&") for name, rest in instructions() if name == "RUN"]
+    for step in steps:
+        needs = [place for place, one in enumerate(step) if "--build-constraint" in one]
+        renewed = [place for place, one in enumerate(step) if "--upgrade pip" in one]
+        assert not needs or (renewed and min(renewed) < min(needs))
+    assert any("--build-constraint" in one for step in steps for one in step)
+
+
 def test_image_is_free_of_torch() -> None:
     (given,) = [rest for name, rest in instructions() if rest.startswith("EXTRAS=")]
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][

@@ -50,7 +50,10 @@ class Tracer:
     def trace(self, served: Served) -> None:
         """Make the spans and figures of an answer or refusal."""
         about = {"whatwhere.model": served.model, "whatwhere.version": served.version}
-        http = {"http.route": served.route, "http.response.status_code": served.status}
+        http: dict[str, str | int] = {
+            "http.route": served.route,
+            "http.response.status_code": served.status,
+        }
         if served.place == 0:
             self._seconds.record(served.request_seconds, {**about, **http})
         if served.prediction is not None:
