@@ -7,7 +7,7 @@ protocol scores; so memory does not grow with the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,13 +89,23 @@ class Gathered:
     Args:
         data: the labelled pictures. Classes are known by their names.
         source: the file or folder, for messages.
+        renamed: the data's name for names of the file, where they differ.
+
+    Raises:
+        UsageError: `renamed` gives a name that the data do not have.
     """
 
-    def __init__(self, data: Dataset, source: str) -> None:
+    def __init__(
+        self, data: Dataset, source: str, renamed: Mapping[str, str] | None = None
+    ) -> None:
         self.data, self.source = data, source
         self._index = ByName(data.paths)
         self._rows: dict[str, int | None] = {}
         self._ids = {name: place for place, name in enumerate(data.names)}
+        for theirs, ours in (renamed or {}).items():
+            if ours not in data.names:
+                raise UsageError(f"the data have no class {ours!r}, as {theirs!r} was to be called")
+            self._ids[theirs] = data.names.index(ours)
         count = len(data)
         self.seen = np.zeros(count, dtype=bool)
         self.about: dict[int, dict[str, Any]] = {}

@@ -29,6 +29,8 @@ class BoxTargets:
         counts: (N, G) float32, how much an object counts; None for 1.
         trust: (N, C) float32, how much it counts that a class is absent, in place of `known`,
             which is then where it is above 0.
+        said: (N, G) float32, scores that a teacher gave beforehand, NaN for labels by people;
+            None without such a teacher. It makes the fields above of it.
     """
 
     boxes: Tensor
@@ -39,6 +41,7 @@ class BoxTargets:
     soft: Tensor | None = None
     counts: Tensor | None = None
     trust: Tensor | None = None
+    said: Tensor | None = None
 
     def to(self, device: torch.device) -> BoxTargets:
         """The same on a device."""

@@ -53,9 +53,16 @@ def box_targets(samples: Sequence[Sample]) -> BoxTargets:
         classes[i, :n] = torch.from_numpy(sample.classes)
         ignore[i, :n] = torch.from_numpy(sample.ignore)
         valid[i, :n] = True
+    said = None
+    if any(sample.said is not None for sample in samples):
+        said = torch.full((len(samples), most), torch.nan)
+        for i, sample in enumerate(samples):
+            if sample.said is not None:
+                said[i, : len(sample.said)] = torch.from_numpy(sample.said)
     known = [sample.known for sample in samples]
     if all(part is None for part in known):
-        return BoxTargets(boxes, classes, valid, ignore)
+        return BoxTargets(boxes, classes, valid, ignore, said=said)
     width = next(len(part) for part in known if part is not None)
     rows = [np.ones(width, bool) if part is None else part for part in known]
-    return BoxTargets(boxes, classes, valid, ignore, torch.from_numpy(np.stack(rows)))
+    every = torch.from_numpy(np.stack(rows))
+    return BoxTargets(boxes, classes, valid, ignore, every, said=said)

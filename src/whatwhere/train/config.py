@@ -60,7 +60,9 @@ class TrainConfig:
         False, "give a yolo a level of stride 4; costs about three times the time"
     )
     teacher: str = setting(
-        "", "model that answers on the training views, and is learnt from: file, run or name"
+        "",
+        "model that answers on the training views, and is learnt from: file, run or name; for a"
+        " detector also saved predictions (.jsonl)",
     )
     teacher_names: str = setting(
         "", "text file with lines 'its class = our class', where names differ"

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from whatwhere.train.augment import Sample
+from whatwhere.train.augment import Sample, together
 from whatwhere.types import Image, Task
 
 # Mixup of detectors stays near half and half, so that both pictures' objects can be seen.
@@ -27,14 +27,7 @@ def mixup_objects(a: Sample, b: Sample, rng: np.random.Generator) -> Sample:
         a, b: samples of one size, boxes in its pixels.
         rng: to draw from.
     """
-    known = [part.known for part in (a, b) if part.known is not None]
-    return Sample(
-        _blend(a.image, b.image, rng.beta(_EVEN, _EVEN)),
-        np.concatenate([a.boxes, b.boxes]),
-        np.concatenate([a.classes, b.classes]),
-        np.concatenate([a.ignore, b.ignore]),
-        np.logical_and.reduce(known) if known else None,
-    )
+    return together(_blend(a.image, b.image, rng.beta(_EVEN, _EVEN)), (a, b))
 
 
 def mixup_labels(

@@ -19,6 +19,7 @@ from whatwhere.images import write_atomic
 from whatwhere.runtime import read_spec
 from whatwhere.specs import AnswerSpec, DataSummary, ModelSpec
 from whatwhere.train.allocator import kept_memory
+from whatwhere.train.answers import make_answers
 from whatwhere.train.checkpoint import load_tensors, unpack
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.finish import MODEL, Run, finish, make_spec
@@ -49,6 +50,7 @@ from whatwhere.train.state import State
 from whatwhere.train.teacher import (
     attach,
     file_digest,
+    is_saved,
     make_teacher,
     settled,
     unlabelled_pictures,
@@ -117,7 +119,7 @@ def train_model(
     teacher, extra = None, None
     if config.teacher:
         config = settled(config)
-        teacher = make_teacher(config, whole.names)
+        teacher = None if is_saved(config.teacher) else make_teacher(config, whole.names)
         about["teacher_digest"] = file_digest(config.teacher)
     if config.unlabelled:
         extra = unlabelled_pictures(config, training, validation_data)
@@ -137,11 +139,13 @@ def train_model(
     for note in sanity_notes(training, validation_data, config, family_of(config), most):
         listener.note(note)
     make_samples = Samples if part is None else part.samples
-    samples = make_samples(
-        training if extra is None else with_unlabelled(training, extra), size, config
-    )
-    if teacher is not None:
-        listener.note(attach(teacher, samples, len(training)))
+    pictures = training if extra is None else with_unlabelled(training, extra)
+    answers = make_answers(config, pictures) if is_saved(config.teacher) else None
+    samples = make_samples(pictures, size, config)
+    if answers is not None:
+        samples.answers = answers.of
+    if taught := teacher or answers:
+        listener.note(attach(taught, samples, len(training)))
     for text in samples.notes:
         listener.note(text)
     for error in samples.pictures.unreadable.values():

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,7 +23,15 @@ from whatwhere.train.mixing import cutmix_labels, mixup_labels, mixup_objects
 from whatwhere.train.order import epoch_order, repeat_factors
 from whatwhere.train.picture_cache import Pictures, Progress, WorkingSize
 from whatwhere.train.tiles import cut
-from whatwhere.types import Image
+from whatwhere.types import Boxes, Image, Scores
+
+
+class Objects(NamedTuple):
+    """Objects of a picture: boxes (K, 4) in pixels of its file, classes (K,), scores (K,)."""
+
+    boxes: Boxes
+    classes: NDArray[np.int64]
+    scores: Scores
 
 
 class Samples:
@@ -67,6 +76,9 @@ class Samples:
         self._shares = np.cumsum(self._factors)
         # What a teacher adds to a batch; asked in the threads that make it.
         self.teach: Callable[[Batch], Batch] | None = None
+        # What a teacher said beforehand: of a row, with the classes that people looked for,
+        # their boxes and their regions to be ignored.
+        self.answers: Callable[[int, NDArray[np.bool_] | None, Boxes, Boxes], Objects] | None = None
         self.notes = list(self.pictures.notes)
         if config.balance:
             often = float(self._factors.max() / self._factors.min())
@@ -147,13 +159,21 @@ class Samples:
             # Where a label without a box is, nobody knows; `known` leaves its class out.
             targets = targets.located()
         boxes = np.zeros((0, 4), np.float32)
-        if self.config.task == "detect" and targets.boxes is not None:
-            factor = np.array(
-                [image.shape[1] / original[1], image.shape[0] / original[0]] * 2, np.float32
-            )
-            boxes = targets.boxes * factor
         known = None if self._known is None else self._known[row]
-        return Sample(image, boxes, targets.class_ids, targets.ignore, known)
+        if self.config.task != "detect":
+            return Sample(image, boxes, targets.class_ids, targets.ignore, known)
+        boxes = boxes if targets.boxes is None else targets.boxes
+        classes, ignore, said = targets.class_ids, targets.ignore, None
+        if self.answers is not None:
+            extra = self.answers(row, known, boxes[~ignore], boxes[ignore])
+            said = np.concatenate([np.full(len(boxes), np.nan, np.float32), extra.scores])
+            boxes = np.concatenate([boxes, extra.boxes])
+            classes = np.concatenate([classes, extra.classes])
+            ignore = np.concatenate([ignore, np.zeros(len(extra.scores), bool)])
+        factor = np.array(
+            [image.shape[1] / original[1], image.shape[0] / original[0]] * 2, np.float32
+        )
+        return Sample(image, boxes * factor, classes, ignore, known, said=said)
 
     def batch(
         self, rows: NDArray[np.int64], epoch: int, start: int, use_mosaic: bool, stride: int = 1

@@ -16,7 +16,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from whatwhere.runtime.decode import nms, sigmoid, softmax
 from whatwhere.runtime.shipped import SHIPPED, model_bytes
 from whatwhere.train.batch import Batch, BoxTargets
 from whatwhere.train.config import TrainConfig
+from whatwhere.train.models.family import Family
 from whatwhere.train.network import family_of
 from whatwhere.train.samples import Samples
 from whatwhere.transforms import Preprocess
@@ -45,6 +46,15 @@ _MOST = 100
 _SAME = 0.5
 
 Array = NDArray[Any]
+
+
+class Taught(Protocol):
+    """A teacher of batches, with a sentence on what it teaches."""
+
+    @property
+    def note(self) -> str: ...
+
+    def __call__(self, batch: Batch) -> Batch: ...
 
 
 class Teacher:
@@ -275,17 +285,36 @@ def _added(
     """What a teacher's objects add to a picture's labels: boxes (K, 4) and scores (K, C)."""
     ignored = targets.valid[row] & targets.ignore[row]
     labelled = targets.valid[row] & ~targets.ignore[row]
+    own = targets.boxes[row]
+    kept = added(boxes, scores, known[row].numpy(), own[labelled].numpy(), own[ignored].numpy())
+    return torch.from_numpy(kept[0]), torch.from_numpy(kept[1])
+
+
+def added(
+    boxes: Array, scores: Array, known: Array, labelled: Array, ignored: Array
+) -> tuple[Array, Array]:
+    """What a teacher's boxes (K, 4) and scores (K, C) add to people's labels, in their pixels.
+
+    Args:
+        boxes, scores: the teacher's.
+        known: bool (C,), classes that people looked for.
+        labelled, ignored: (G, 4), what they marked, as objects and as regions to be ignored.
+    """
     if len(boxes):
         # In a region to be ignored nobody looked, whatever is known of the rest.
         centre = (boxes[:, :2] + boxes[:, 2:]) / 2
-        regions = targets.boxes[row][ignored].numpy()
-        inside = (centre[:, None] > regions[None, :, :2]) & (centre[:, None] < regions[None, :, 2:])
+        inside = (centre[:, None] > ignored[None, :, :2]) & (centre[:, None] < ignored[None, :, 2:])
         free = inside.all(-1).any(-1, keepdims=True)
-        scores = scores * (free | ~known[row].numpy()[None, :])
-        theirs = box_iou(boxes, targets.boxes[row][labelled].numpy())
+        scores = scores * (free | ~known[None, :])
+        theirs = box_iou(boxes, labelled)
         keep = (scores.max(1) >= FAINT) & ~(theirs > _SAME).any(1)
         boxes, scores = boxes[keep], scores[keep]
-    return torch.from_numpy(boxes), torch.from_numpy(np.asarray(scores, np.float32))
+    return boxes, np.asarray(scores, np.float32)
+
+
+def is_saved(teacher: str) -> bool:
+    """Whether a teacher is a file of saved predictions, see `train.answers`."""
+    return Path(teacher).suffix.lower() in (".jsonl", ".ndjson")
 
 
 def make_teacher(config: TrainConfig, names: Sequence[str]) -> Teacher:
@@ -295,13 +324,22 @@ def make_teacher(config: TrainConfig, names: Sequence[str]) -> Teacher:
         UsageError: the family learns from none, or the teacher does not fit.
         ModelError: it cannot be opened.
     """
+    return Teacher(config, names, soft=learner(config).soft)
+
+
+def learner(config: TrainConfig) -> Family:
+    """The family that is to learn from a teacher.
+
+    Raises:
+        UsageError: it learns from none.
+    """
     family = family_of(config)
     if family.two_heads:
         raise UsageError(
             f"model {config.model} learns from no teacher: train one of the families yolo or"
             " classifier with it, or leave teacher out"
         )
-    return Teacher(config, names, soft=family.soft)
+    return family
 
 
 def settled(config: TrainConfig) -> TrainConfig:
@@ -315,10 +353,20 @@ def settled(config: TrainConfig) -> TrainConfig:
 
 
 def file_digest(teacher: str) -> str:
-    """SHA-256 of a teacher's file, or of those of a shipped model's parts."""
+    """SHA-256 of a teacher's file, or of those of a shipped model's parts.
+
+    Raises:
+        UsageError: saved predictions cannot be read.
+        ModelError: there is no such model.
+    """
     if teacher in SHIPPED:
         parts = SHIPPED[teacher].parts or (teacher,)
         files = [model_bytes(part) for part in parts]
+    elif is_saved(teacher):
+        try:
+            files = [Path(teacher).read_bytes()]
+        except OSError as error:
+            raise UsageError(f"the teacher {teacher} cannot be read: {error}") from error
     else:
         files = [find_file(teacher).read_bytes()]
     return hashlib.sha256(b"".join(files)).hexdigest()
@@ -353,7 +401,7 @@ def with_unlabelled(training: Dataset, extra: Dataset) -> Dataset:
     return merge([training, extra], same=False)
 
 
-def attach(teacher: Teacher, samples: Samples, labelled: int) -> str:
+def attach(teacher: Taught, samples: Samples, labelled: int) -> str:
     """Let a teacher answer for samples; labelled pictures make up at least half of each epoch.
 
     Args:
