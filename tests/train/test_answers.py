@@ -49,7 +49,8 @@ def partly(tmp_path: Path, complete: Sequence[Sequence[str]]) -> Dataset:
 
 def settings(file: Path, **changes: Any) -> TrainConfig:
     plain = {"mosaic": 0.0, "colour": 0.0, "zoom": 1.0, "flip": 0.0, "cache": 8, "size": 64}
-    return quick_config("detect", **({"teacher": str(file)} | plain | changes))
+    made: TrainConfig = quick_config("detect", **({"teacher": str(file)} | plain | changes))
+    return made
 
 
 def taught(data: Dataset, config: TrainConfig, *, soft: bool = True) -> Any:

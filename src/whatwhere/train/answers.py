@@ -22,7 +22,8 @@ from whatwhere.evaluation.saved_lines import gather_lines
 from whatwhere.train.batch import Batch
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.samples import Objects
-from whatwhere.train.teacher import SURE, added, learner, read_mapping
+from whatwhere.train.soft_objects import SURE, added
+from whatwhere.train.teacher import learner, read_mapping
 from whatwhere.types import Boxes
 
 
