@@ -33,6 +33,14 @@ CASES: dict[str, tuple[str, TrainConfig]] = {
         "shelves",
         replace(recipe("detect"), **_PLAIN | {"width_head": 16, "accumulate": 2, "batch": 2}),
     ),
+    # torchvision's losses, which it divides by counts of its own.
+    **{
+        name: (
+            "shelves",
+            replace(recipe("detect", name), **_PLAIN | {"width_head": 16}),
+        )
+        for name in ("fcos", "ssd")
+    },
     # Its second passes have no picture with boxes.
     "joint": (
         "shelves",

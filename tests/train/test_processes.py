@@ -27,6 +27,9 @@ Fit = Callable[..., State]
 # Sums of floats in another order: of the way that the weights went, and of the losses. Adam's
 # first steps are as large for a gradient of nearly nothing, so single weights may differ more.
 TOLERANCE = 0.01
+# Of FCOS more: most of its gradients are tiny at the start. Each process dividing by its own
+# objects would be 0.067 (SSD: 0.033).
+WIDER = {"fcos": 0.04}
 
 
 def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -51,7 +54,7 @@ def shared_runs(workshop: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.parametrize("name", ["detector", "classifier"])
+@pytest.mark.parametrize("name", ["detector", "fcos", "ssd", "classifier"])
 def test_two_processes_do_what_one_does(
     name: str, shared_runs: Path, workshop: Path, tmp_path: Path, fit: Fit
 ) -> None:
@@ -60,7 +63,9 @@ def test_two_processes_do_what_one_does(
     ours, about = load_tensors(tmp_path / name / CHECKPOINT)
     theirs, other = load_tensors(shared_runs / name / CHECKPOINT)
     assert set(ours) == set(theirs)
-    start = build(replace(config, height=64, width=64), ("a", "b", "c")[: 3 - (name != "detector")])
+    start = build(
+        replace(config, height=64, width=64), ("a", "b", "c")[: 3 - (name == "classifier")]
+    )
     apart = moved = 0.0
     for key, value in start.state_dict().items():
         if value.dtype.is_floating_point:
@@ -68,13 +73,14 @@ def test_two_processes_do_what_one_does(
             apart += float((one - two).square().sum())
             moved += float((one - value).square().sum())
     assert moved > 0
-    assert apart**0.5 <= TOLERANCE * moved**0.5
+    tolerance = WIDER.get(name, TOLERANCE)
+    assert apart**0.5 <= tolerance * moved**0.5
     assert about["state"]["step"] == 6
     assert other["state"]["step"] == 6
     for row, twin in zip(
         metric_rows(tmp_path / name), metric_rows(shared_runs / name), strict=True
     ):
-        assert float(twin["loss"]) == pytest.approx(float(row["loss"]), rel=TOLERANCE)
+        assert float(twin["loss"]) == pytest.approx(float(row["loss"]), rel=tolerance)
     assert f"{name}: 2 epochs" in (shared_runs / "said.txt").read_text("utf-8")
 
 

@@ -25,3 +25,17 @@ def over_processes(total: Tensor, least: float = 0.0) -> Tensor:
     whole = total.detach().clone()
     dist.all_reduce(whole)
     return whole.clamp(min=least) / dist.get_world_size()
+
+
+def shared(parts: dict[str, Tensor], count: Tensor) -> dict[str, Tensor]:
+    """Losses of a library that divided them by its own count, over several processes.
+
+    Args:
+        parts: scalars that were divided by `count`, or by 1 where it is 0.
+        count: a scalar, of this process.
+
+    Returns:
+        The same, divided by `over_processes` of the count.
+    """
+    factor = count.clamp(min=1) / over_processes(count.float(), 1.0)
+    return {name: value * factor for name, value in parts.items()}

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from whatwhere.errors import MissingExtraError
 from whatwhere.train.batch import Batch, BoxTargets
+from whatwhere.train.losses.share import shared
 from whatwhere.train.models.backbone import ScalePixels, keep_frozen
 from whatwhere.train.models.family import Network
 
@@ -220,6 +221,10 @@ class QueryDetector(Network):
                 initial_reference_points=answer.initial_reference_points,
                 **beside,
             )
+            # The library divides everything by the objects of this process, or by 1.
+            objects = torch.tensor(sum(len(one["class_labels"]) for one in labels))
+            parts = shared({"": total} | parts, objects.to(total.device))
+            total = parts.pop("")
         return total, _by_kind(parts)
 
 

@@ -25,6 +25,7 @@ from torchvision.models.detection.rpn import (
 from torchvision.ops import roi_align
 
 from whatwhere.train.batch import BoxTargets
+from whatwhere.train.losses.share import over_processes
 from whatwhere.train.models._torchvision import (
     Pyramid,
     TorchvisionNetwork,
@@ -279,11 +280,12 @@ class FasterRcnn(TorchvisionNetwork):
             boxes = functional.smooth_l1_loss(
                 refined.float()[positive], target[positive], beta=1 / 9, reduction="sum"
             )
+            count = over_processes(classes.new_tensor(float(len(label))), 1.0)
             return {
                 "proposal_loss": first_class,
                 "proposal_box_loss": first_box,
-                "class_loss": classes / max(1, len(label)),
-                "box_loss": boxes / max(1, len(label)),
+                "class_loss": classes / count,
+                "box_loss": boxes / count,
             }
 
     def _pool_some(self, levels: list[Tensor], proposals: list[Tensor]) -> Tensor:

@@ -20,6 +20,7 @@ from torchvision.models.detection.fcos import (
 )
 
 from whatwhere.train.batch import BoxTargets
+from whatwhere.train.losses.share import shared
 from whatwhere.train.models._torchvision import (
     Pyramid,
     TorchvisionNetwork,
@@ -37,6 +38,20 @@ if TYPE_CHECKING:
 STRIDES = (8, 16, 32, 64, 128)
 
 
+class _Head(FCOSHead):  # type: ignore[misc]
+    """torchvision's head, whose losses are divided by the points of all processes."""
+
+    def compute_loss(
+        self,
+        targets: list[dict[str, Tensor]],
+        head_outputs: dict[str, Tensor],
+        anchors: list[Tensor],
+        matched_idxs: list[Tensor],
+    ) -> dict[str, Tensor]:
+        parts = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
+        return shared(parts, (torch.stack(matched_idxs) >= 0).sum())
+
+
 class Fcos(TorchvisionNetwork):
     """The detector.
 
@@ -48,7 +63,7 @@ class Fcos(TorchvisionNetwork):
     def __init__(self, config: TrainConfig, classes: int) -> None:
         super().__init__(config)
         width = config.width_head
-        head = FCOSHead(32, 1, classes, 1)
+        head = _Head(32, 1, classes, 1)
         # torchvision fixes 32 groups; other widths of the head want another number.
         head.classification_head = FCOSClassificationHead(width, 1, classes, norm_layer=group_norm)
         head.regression_head = FCOSRegressionHead(width, 1, norm_layer=group_norm)

@@ -17,6 +17,7 @@ from torchvision.models.detection.ssd import SSD, SSDHead
 from torchvision.ops import Conv2dNormActivation, box_iou
 
 from whatwhere.train.batch import BoxTargets
+from whatwhere.train.losses.share import shared
 from whatwhere.train.models._torchvision import (
     TorchvisionNetwork,
     decode_boxes,
@@ -124,12 +125,11 @@ class Ssd(TorchvisionNetwork):
             heard = hush(logits[..., 1:], anchors, targets)
             outputs["cls_logits"] = torch.cat([logits[..., :1], heard], -1)
             objects = target_list(targets, first=1)
+            matched = [self._match(one["boxes"], anchors) for one in objects]
             parts = self.detector.compute_loss(  # type: ignore[operator]
-                objects,
-                outputs,
-                [anchors] * len(images),
-                [self._match(one["boxes"], anchors) for one in objects],
+                objects, outputs, [anchors] * len(images), matched
             )
+            parts = shared(parts, (torch.stack(matched) >= 0).sum())
         return {"class_loss": parts["classification"], "box_loss": parts["bbox_regression"]}
 
     def _match(self, boxes: Tensor, anchors: Tensor) -> Tensor:
