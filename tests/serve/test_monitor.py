@@ -213,6 +213,26 @@ def test_answers_to_a_stricter_threshold_do_not_count() -> None:
     monitor.close()
 
 
+def test_its_thread_gets_only_what_it_works_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def handed(monitor: Monitor) -> list[Served]:
+        taken: list[Served] = []
+        monkeypatch.setattr(monitor, "_take", taken.append)
+        monitor.observe(made_up())
+        monitor.observe(made_up(image=scene(1)))
+        monitor.close()
+        return taken
+
+    bare = watching({"drift": False})
+    assert not handed(bare)
+    assert values(bare.metrics)["whatwhere_pictures_total", "cells", "1", "200"] == 2
+    compared = handed(watching({}, drift=reference()))
+    assert [one.image is None for one in compared] == [False]
+    logged = handed(watching({"drift": False}, f"sqlite:///{tmp_path / 'log.db'}"))
+    assert [one.image for one in logged] == [None, None]
+
+
 def test_requests_never_wait_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With its thread held up, what does not fit is lost and counted."""
     gate = threading.Event()

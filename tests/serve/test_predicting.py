@@ -129,6 +129,7 @@ def refused(answer: Any, status: int, *words: str) -> ErrorAnswer:
         ({"content": PNG, "params": {"threshold": "nan"}}, 400, ("threshold",)),
         ({"content": PNG, "params": {"top": "0"}}, 400, ("top",)),
         ({"content": PNG, "params": {"timeout": "-1"}}, 400, ("timeout",)),
+        ({"content": PNG, "params": [("top", "1"), ("top", "2")]}, 400, ("'top'", "given twice")),
         ({"content": PNG, "params": {"model": "x" * 500}}, 404, ("choose one of cells",)),
         ({"content": PNG, "params": {"model": "../cells"}}, 404, ("choose one of",)),
         ({"content": PNG, "params": {"version": "9"}}, 404, ("has no version",)),

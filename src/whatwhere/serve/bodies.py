@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from whatwhere.serve.errors import RefusedError
 from whatwhere.serve.forms import Form, Picture
@@ -40,8 +40,10 @@ async def read_body(request: Request, held: Held, settings: ServeSettings) -> by
         RefusedError: 413, it is too large; 408, it came too slowly; 503, memory is full.
         ClientDisconnect: the client has gone.
     """
-    async with aclosing(_pieces(request, held, settings)) as pieces:
-        return b"".join([piece async for piece in pieces])
+    pieces: list[bytes] = []
+    await _read(request, held, settings, pieces.append)
+    # Of one piece no copy is made.
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 async def read_upload(request: Request, held: Held, settings: ServeSettings) -> Upload:
@@ -62,52 +64,60 @@ async def read_upload(request: Request, held: Held, settings: ServeSettings) -> 
             raise RefusedError(400, "the request is empty: send a picture as its body")
         return Upload((Picture(None, data),), {}, form=False)
     form = Form(given, settings.pictures)
-    async with aclosing(_pieces(request, held, settings)) as pieces:
-        async for piece in pieces:
-            form.feed(piece)
+    await _read(request, held, settings, form.feed)
     form.close()
     return Upload(tuple(form.pictures), form.fields, form=True)
 
 
-async def _pieces(
-    request: Request, held: Held, settings: ServeSettings
-) -> AsyncGenerator[bytes, None]:
+async def _read(
+    request: Request, held: Held, settings: ServeSettings, take: Callable[[bytes], None]
+) -> None:
+    """Give the body to `take` in the pieces that arrive."""
     most = settings.upload_bytes
-    too_large = RefusedError(
-        413, f"the request is larger than {most} bytes: send smaller or fewer pictures", close=True
-    )
-    stream = request.stream()
     declared = request.headers.get("content-length", "")
     if declared.isdecimal():
         if int(declared) > most:
-            await _discard(stream)
-            raise too_large
+            await _discard(request)
+            raise _too_large(most)
         held.gate.check_bytes(int(declared))
     count = 0
-    until = asyncio.get_running_loop().time() + settings.body_seconds
-    while True:
-        try:
-            async with asyncio.timeout_at(until):
-                piece = await anext(stream, b"")
-        except TimeoutError:
-            raise RefusedError(
-                408,
-                f"the request was not whole after {settings.body_seconds:g} seconds: send it again",
-                close=True,
-            ) from None
-        if not piece:
-            return
-        count += len(piece)
-        if count > most:
-            await _discard(stream)
-            raise too_large
-        held.add(len(piece))
-        yield piece
+    try:
+        async with asyncio.timeout(settings.body_seconds):
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                piece = message.get("body", b"")
+                count += len(piece)
+                if count > most:
+                    break
+                held.add(len(piece))
+                take(piece)
+                if not message.get("more_body", False):
+                    return
+    except TimeoutError:
+        raise RefusedError(
+            408,
+            f"the request was not whole after {settings.body_seconds:g} seconds: send it again",
+            close=True,
+        ) from None
+    await _discard(request)
+    raise _too_large(most)
 
 
-async def _discard(stream: AsyncIterator[bytes]) -> None:
+def _too_large(most: int) -> RefusedError:
+    return RefusedError(
+        413, f"the request is larger than {most} bytes: send smaller or fewer pictures", close=True
+    )
+
+
+async def _discard(request: Request) -> None:
     """Let a client go on sending for a while: one that is cut off never reads its refusal."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_SECONDS):
-            async for _ in stream:
-                continue
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                if not message.get("more_body", False):
+                    return

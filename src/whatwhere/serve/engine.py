@@ -219,6 +219,11 @@ class Engine:
         return [entry.future for entry in entries]
 
     @property
+    def full(self) -> bool:
+        """Whether no further picture finds a place; without a lock, so only nearly now."""
+        return len(self._line) >= self.queue
+
+    @property
     def state(self) -> EngineState:
         """A snapshot of the figures."""
         with self._changed:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
+import random
 import re
 import time
-import uuid
+from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from whatwhere.serve.errors import refusal, refused_response
 from whatwhere.serve.events import Served
 from whatwhere.serve.service import Service
-from whatwhere.serve.shield import protect
+from whatwhere.serve.shield import protected
 
 _LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -41,13 +41,19 @@ class Envelope:
             return
         start = time.monotonic()
         state = scope.setdefault("state", {})
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        given, traceparent = "", None
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                given = value.decode("latin-1")
+            elif name == b"traceparent":
+                traceparent = value.decode("latin-1")
+        # No secret, only rarely the same as another one; the system's own are dearer.
+        request_id = given if _ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         state |= {
             "request_id": request_id,
             "time": time.time(),
             "client": None,
-            "served": [],
+            "served": None,
             "model": "",
             "version": "",
             "error": None,
@@ -61,11 +67,10 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-ID"] = request_id
-                protect(headers)
+                headers = message["headers"] = protected(message.get("headers", ()))
+                headers.append((b"x-request-id", request_id.encode()))
                 if self._service.ending:
-                    headers["Connection"] = "close"
+                    headers.append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -81,34 +86,42 @@ class Envelope:
                 response: Response = refused_response(refused, request_id)
                 await response(scope, receive, answer)
             status = refused.status
-        self._tell(scope, State(state), status, time.monotonic() - start)
+        self._tell(scope, state, status, time.monotonic() - start, traceparent)
 
-    def _tell(self, scope: Scope, state: State, status: int, seconds: float) -> None:
-        served = state.served
+    def _tell(
+        self,
+        scope: Scope,
+        state: dict[str, Any],
+        status: int,
+        seconds: float,
+        traceparent: str | None,
+    ) -> None:
+        make = state["served"]
         # Of pages, health and figures only refusals are of interest.
-        if not served and status < _FAILED:
+        if make is None and status < _FAILED:
             return
-        common: dict[str, object] = {
+        common: dict[str, Any] = {
+            "request_id": state["request_id"],
+            "time": state["time"],
             "route": _route(scope),
             "request_seconds": seconds,
-            "client": state.client,
-            "traceparent": Headers(scope=scope).get("traceparent"),
+            "client": state["client"],
+            "traceparent": traceparent,
         }
-        if served and status >= _FAILED:
-            common["status"] = status
-        if not served:
-            served = [
+        if make is not None:
+            self._service.tell(make(status if status >= _FAILED else None, **common))
+            return
+        self._service.tell(
+            [
                 Served(
-                    request_id=state.request_id,
-                    time=state.time,
-                    model=state.model,
-                    version=state.version,
-                    route="",
+                    model=state["model"],
+                    version=state["version"],
                     status=status,
-                    error=state.error,
+                    error=state["error"],
+                    **common,
                 )
             ]
-        self._service.tell(served, **common)
+        )
 
 
 def _route(scope: Scope) -> str:

@@ -7,7 +7,7 @@ work to threads of their own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from whatwhere.types import Image, Prediction
@@ -62,6 +62,11 @@ class Served:
     error: str | None = None
     threshold: float | None = None
     traceparent: str | None = None
+
+
+def without_picture(served: Served) -> Served:
+    """The same without its picture, which may be large."""
+    return served if served.image is None else replace(served, image=None)
 
 
 @runtime_checkable

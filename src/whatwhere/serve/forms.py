@@ -133,7 +133,7 @@ class Form:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
-        part.data += data[start:end]
+        part.data += memoryview(data)[start:end]
         if part.file is None and len(part.data) > _FIELD_BYTES:
             raise RefusedError(
                 413,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from whatwhere.images import encode_image
@@ -18,25 +19,28 @@ from whatwhere.serve.engine import Answer
 from whatwhere.serve.errors import RefusedError
 from whatwhere.serve.forms import Picture, clean_name
 from whatwhere.serve.loading import Loaded
-from whatwhere.serve.schemas import PredictOptions, predict_options
+from whatwhere.serve.schemas import PredictOptions, once, predict_options
 from whatwhere.serve.service import Service, public_words
 from whatwhere.types import Image, Prediction
 
 _DRAWING_QUALITY = 90
+# As Starlette's JSONResponse writes, which makes an encoder for each answer.
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 async def predict(request: Request) -> Response:
     """Predictions for the pictures of a request."""
     service: Service = request.app.state.service
     service.authorize(request, "predict")
-    given = dict(request.query_params)
+    given = once(request.query_params.multi_items())
     named = clean_name(given.pop("name", ""))
     asked = predict_options(given)
     service.check_room(_chosen(request, service, asked))
     with service.gate.request() as held:
         upload = await read_upload(request, held, service.settings)
-        asked = predict_options(given, upload.fields)
-        _chosen(request, service, asked)
+        if upload.fields:
+            asked = predict_options(given, upload.fields)
+            _chosen(request, service, asked)
         if asked.annotate and len(upload.pictures) > 1:
             raise RefusedError(400, "annotate draws one picture: send one at a time")
         names = [picture.name or named for picture in upload.pictures]
@@ -62,7 +66,8 @@ async def predict(request: Request) -> Response:
             drawn = await _drawn(service, answers[0])
             return Response(drawn, media_type="image/jpeg", headers=headers)
         rows = [_row(answer, name, asked) for answer, name in zip(answers, names, strict=True)]
-        return JSONResponse({"predictions": rows} if upload.form else rows[0], headers=headers)
+        body = _JSON.encode({"predictions": rows} if upload.form else rows[0])
+        return Response(body, media_type="application/json", headers=headers)
 
 
 def routes() -> list[Route]:

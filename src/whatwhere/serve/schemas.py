@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -146,6 +146,23 @@ class HealthAnswer(BaseModel):
     status: str = Field(description="live, ready, loading or ending.")
 
 
+_NOTHING_ASKED = PredictOptions.model_validate({})
+
+
+def once(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Options of an address by name.
+
+    Raises:
+        RefusedError: 400, one is given twice.
+    """
+    found: dict[str, str] = {}
+    for name, value in given:
+        if name in found:
+            raise RefusedError(400, f"the option {name[:100]!r} is given twice: give it once")
+        found[name] = value
+    return found
+
+
 def predict_options(*given: Mapping[str, str]) -> PredictOptions:
     """Options of a request.
 
@@ -158,6 +175,8 @@ def predict_options(*given: Mapping[str, str]) -> PredictOptions:
     values: dict[str, str] = {}
     for one in reversed(given):
         values |= one
+    if not values:
+        return _NOTHING_ASKED
     # An empty field of a form is one that was left out.
     values = {name: value for name, value in values.items() if value != ""}
     try:

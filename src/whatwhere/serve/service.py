@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from typing import Any
 
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 
@@ -24,6 +24,8 @@ from whatwhere.serve.settings import ServeSettings
 
 _LOG = logging.getLogger(__name__)
 _RETRY_ENDING = 1.0
+# A client that leaves sooner gives its place back no earlier; its picture may be in work already.
+_PATIENCE_SECONDS = 0.1
 
 
 class Service:
@@ -92,13 +94,14 @@ class Service:
         Raises:
             RefusedError: 503 with the time after which there is room.
         """
+        if not loaded.engine.full:
+            return
         state = loaded.engine.state
-        if state.waiting >= state.queue:
-            raise RefusedError(
-                503,
-                f"{state.waiting} pictures wait already: try again later",
-                retry_seconds=state.service_seconds / state.lanes,
-            )
+        raise RefusedError(
+            503,
+            f"{state.waiting} pictures wait already: try again later",
+            retry_seconds=state.service_seconds / state.lanes,
+        )
 
     async def answer(
         self,
@@ -168,41 +171,54 @@ class Service:
         Args:
             threshold: lowest score that was asked for; None for the model's own.
         """
-        request.state.model, request.state.version = loaded.name, loaded.version
-        request.state.served = [
-            Served(
-                request_id=request.state.request_id,
-                time=request.state.time,
-                model=loaded.name,
-                version=loaded.version,
-                route="",
-                status=200 if answer.error is None else refusal(answer.error).status,
-                prediction=answer.prediction,
-                image=answer.image,
-                queue_seconds=answer.queue_seconds,
-                inference_seconds=answer.inference_seconds,
-                batch=answer.batch,
-                place=place,
-                error=None if answer.error is None else public_words(answer.error),
-                threshold=threshold,
-            )
-            for place, answer in enumerate(answers)
-        ]
+        state = request.state
+        state.model, state.version = loaded.name, loaded.version
+        state.served = served_by(loaded, answers, threshold)
 
-    def tell(self, served: Sequence[Served], **common: object) -> None:
-        """Tell the watchers; what one of them raises is logged and goes no further.
-
-        Args:
-            served: what happened.
-            common: fields that are the same in all of it.
-        """
+    def tell(self, served: Sequence[Served]) -> None:
+        """Tell the watchers; what one of them raises is logged and goes no further."""
         for one in served:
-            full = replace(one, **common)  # type: ignore[arg-type]
             for observer in self.observers:
                 try:
-                    observer.observe(full)
+                    observer.observe(one)
                 except Exception:  # a watcher's defect must not cost an answer
                     _LOG.exception("%s failed", type(observer).__name__)
+
+
+def served_by(
+    loaded: Loaded, answers: Sequence[Answer], threshold: float | None
+) -> Callable[..., list[Served]]:
+    """Makes what watchers are told, when the rest is known.
+
+    Returns:
+        A function of the fields of `Served` that all pictures share: `request_id`, `time`, `route`,
+        `request_seconds`, `client`, `traceparent`; and `status`, if all have one.
+    """
+
+    def make(status: int | None = None, **common: Any) -> list[Served]:
+        made = []
+        for place, answer in enumerate(answers):
+            refused = None if answer.error is None else refusal(answer.error)
+            own = 200 if refused is None else refused.status
+            made.append(
+                Served(
+                    model=loaded.name,
+                    version=loaded.version,
+                    status=own if status is None else status,
+                    prediction=answer.prediction,
+                    image=answer.image,
+                    queue_seconds=answer.queue_seconds,
+                    inference_seconds=answer.inference_seconds,
+                    batch=answer.batch,
+                    place=place,
+                    error=None if refused is None else refused.sentence,
+                    threshold=threshold,
+                    **common,
+                )
+            )
+        return made
+
+    return make
 
 
 def public_words(error: WhatwhereError) -> str:
@@ -223,32 +239,46 @@ async def _all(
 ) -> list[Answer]:
     """All answers, unless the time passes or the client goes first."""
     loop = asyncio.get_running_loop()
-    work = loop.create_future()
+    # Ends with how it came out: None when all is answered.
+    end: asyncio.Future[type[Exception] | None] = loop.create_future()
     left = len(futures)
+    watching: list[asyncio.Future[None]] = []
 
     def count() -> None:
         nonlocal left
         left -= 1
-        if not left and not work.done():
-            work.set_result(None)
+        if not left and not end.done():
+            end.set_result(None)
+
+    def give_up(why: type[Exception]) -> None:
+        if not end.done():
+            end.set_result(why)
+
+    def left_early(gone: asyncio.Future[None]) -> None:
+        if not gone.cancelled():
+            give_up(ClientDisconnect)
+
+    def watch(request: Request) -> None:
+        gone = asyncio.ensure_future(_gone(request))
+        gone.add_done_callback(left_early)
+        watching.append(gone)
 
     for future in futures:
         future.add_done_callback(lambda _: loop.call_soon_threadsafe(count))
-    waiting: set[asyncio.Future[None]] = {work}
-    gone = None
+    clocks = [loop.call_later(seconds, give_up, TimeoutError)]
     if request is not None:
-        gone = asyncio.ensure_future(_gone(request))
-        waiting.add(gone)
+        # Most answers are there before it is worth a task to see whether the client still is.
+        clocks.append(loop.call_later(_PATIENCE_SECONDS, watch, request))
     try:
-        await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        why = await end
     finally:
-        if gone is not None:
+        for clock in clocks:
+            clock.cancel()
+        for gone in watching:
             gone.cancel()
-    if work.done():
-        return [future.result() for future in futures]
-    if gone is not None and gone.done():
-        raise ClientDisconnect
-    raise TimeoutError
+    if why is not None:
+        raise why
+    return [future.result() for future in futures]
 
 
 async def _gone(request: Request) -> None:

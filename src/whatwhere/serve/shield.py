@@ -13,7 +13,7 @@ import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from whatwhere.serve.errors import RefusedError, refused_response
@@ -38,13 +38,18 @@ _HEADERS = {
 }
 
 
-def protect(headers: MutableHeaders) -> None:
-    """Add what keeps an answer from being run, framed, kept or read elsewhere.
+_RAW = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
 
-    Headers that the answer has already stay as they are.
+
+def protected(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Headers of an answer, and what keeps it from being run, framed, kept or read elsewhere.
+
+    Those that the answer has already stay as they are.
     """
-    for name, value in _HEADERS.items():
-        headers.setdefault(name, value)
+    given = list(headers)
+    there = {name.lower() for name, _ in given}
+    given += [one for one in _RAW if one[0] not in there]
+    return given
 
 
 def own_hosts(settings: ServeSettings) -> frozenset[str] | None:

@@ -24,8 +24,8 @@ from whatwhere.runtime.items import file_item
 from whatwhere.serve.errors import RefusedError, refusal, refused_body, refused_response
 from whatwhere.serve.events import Served
 from whatwhere.serve.loading import Loaded
-from whatwhere.serve.schemas import StreamOptions
-from whatwhere.serve.service import Service, public_words
+from whatwhere.serve.schemas import StreamOptions, once
+from whatwhere.serve.service import Service, public_words, served_by
 
 _LOG = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ async def stream(websocket: WebSocket) -> None:
     count = getattr(websocket.app.state, "streams", 0)
     try:
         service.authorize(websocket, "predict")
-        asked = _options(dict(websocket.query_params))
+        asked = _options(once(websocket.query_params.multi_items()))
         loaded = service.repository.resolve(asked.model, asked.version)
         if service.ending:
             raise RefusedError(503, "the server is ending: try another one", retry_seconds=1)
@@ -197,7 +197,7 @@ class _Stream:
         start, came = time.monotonic(), time.time()
         socket, service, asked = self._socket, self._service, self._asked
         state = socket.state
-        common: dict[str, object] = {
+        common: dict[str, Any] = {
             "request_id": f"{state.request_id}.{number}",
             "time": came,
             "route": _PATH,
@@ -221,13 +221,12 @@ class _Stream:
                 _LOG.exception("frame %s failed", common["request_id"])
             common |= {"request_seconds": time.monotonic() - start, "client": state.client}
             loaded = self._loaded
-            service.tell([_refused(refused, loaded.name, loaded.version)], **common)
+            service.tell([_refused(refused, loaded.name, loaded.version, **common)])
             row = refused_body(refused, str(common["request_id"]))
             return {"frame": number, **row}
         self._loaded = loaded
-        service.note(socket, loaded, answers, asked.threshold)
         common |= {"request_seconds": time.monotonic() - start, "client": state.client}
-        service.tell(state.served, **common)
+        service.tell(served_by(loaded, answers, asked.threshold)(**common))
         answer = answers[0]
         if answer.prediction is None:
             assert answer.error is not None
@@ -249,15 +248,10 @@ def _options(given: dict[str, str]) -> StreamOptions:
         raise RefusedError(400, f"the option {name!r} does not fit: {words}") from None
 
 
-def _refused(refused: RefusedError, model: str, version: str) -> Served:
+def _refused(refused: RefusedError, model: str, version: str, **common: Any) -> Served:
+    fields = {"route": _PATH} | common
     return Served(
-        request_id="",
-        time=0.0,
-        model=model,
-        version=version,
-        route=_PATH,
-        status=refused.status,
-        error=refused.sentence,
+        model=model, version=version, status=refused.status, error=refused.sentence, **fields
     )
 
 
@@ -265,7 +259,7 @@ async def _deny(websocket: WebSocket, service: Service, refused: RefusedError) -
     """Refuse the handshake, with the sentence where the server can send it."""
     state = websocket.state
     common = {"request_id": state.request_id, "time": state.time, "client": state.client}
-    service.tell([_refused(refused, "", "")], **common)
+    service.tell([_refused(refused, "", "", **common)])
     if "websocket.http.response" in websocket.scope.get("extensions", {}):
         await websocket.send_denial_response(refused_response(refused, state.request_id))
     else:

@@ -16,6 +16,11 @@ ACCESS = "whatwhere.access"
 _LOG = logging.getLogger(ACCESS)
 
 
+def notes_requests() -> bool:
+    """Whether requests have lines at all."""
+    return _LOG.isEnabledFor(logging.INFO)
+
+
 def note_request(served: Served, *, private: bool = False) -> None:
     """Write the line of a request.
 
@@ -23,7 +28,7 @@ def note_request(served: Served, *, private: bool = False) -> None:
         served: its first picture, or its refusal.
         private: leave out the client's name and the words of an error.
     """
-    if not _LOG.isEnabledFor(logging.INFO):
+    if not notes_requests():
         return
     fields: dict[str, Any] = {
         "request_id": served.request_id,

@@ -62,6 +62,7 @@ class Metrics:
         self.classes_of: Callable[[str, str], tuple[str, ...]] = lambda model, version: ()
         self._classes: dict[tuple[str, str], set[str]] = {}
         self._series: dict[tuple[str, str], _Series] = {}
+        self._counts: dict[tuple[Counter | str, ...], Counter] = {}
 
         def counter(name: str, about: str, labels: tuple[str, ...] = _MODEL) -> Counter:
             return Counter(f"whatwhere_{name}", about, labels, registry=self.registry)
@@ -142,12 +143,12 @@ class Metrics:
         status = str(served.status)
         count = self._series_of(key)
         if served.place == 0:
-            self.requests.labels(*key, served.route, status).inc()
+            self._count(self.requests, *key, served.route, status).inc()
             count.request_seconds.observe(served.request_seconds)
         prediction = served.prediction
         if prediction is None and served.image is None and not served.batch:
             return
-        self.pictures.labels(*key, status).inc()
+        self._count(self.pictures, *key, status).inc()
         count.queue_seconds.observe(served.queue_seconds)
         if prediction is None:
             return
@@ -157,12 +158,13 @@ class Metrics:
         count.objects.observe(len(prediction))
         classes = self._classes.get(key, set())
         counts: dict[str, int] = {}
+        score = count.score.observe
         for name, value in zip(prediction.names, prediction.scores.tolist(), strict=True):
             counts[name] = counts.get(name, 0) + 1
-            count.score.observe(value)
+            score(value)
         for name, times in counts.items():
             shown = name if name in classes else "(others)"
-            self.detections.labels(*key, shown).inc(times)
+            self._count(self.detections, *key, shown).inc(times)
 
     def measured(self, model: str, version: str, one: Measured) -> None:
         """Count how a picture looks."""
@@ -184,6 +186,14 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
+
+    def _count(self, counter: Counter, *labels: str) -> Counter:
+        """A counter with its labels, which are a bounded set; finding it anew takes longer."""
+        key: tuple[Counter | str, ...] = (counter, *labels)
+        found = self._counts.get(key)
+        if found is None:
+            found = self._counts[key] = counter.labels(*labels)
+        return found
 
     def _series_of(self, key: tuple[str, str]) -> _Series:
         """Finding each histogram by its labels takes longer than counting."""

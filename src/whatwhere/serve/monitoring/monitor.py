@@ -7,7 +7,6 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Protocol
 
 import cv2
@@ -17,8 +16,8 @@ from whatwhere.drift import Measured, measure
 from whatwhere.drift.features import shrink
 from whatwhere.errors import UsageError
 from whatwhere.images import encode_image
-from whatwhere.serve.events import Served
-from whatwhere.serve.monitoring.access import note_request
+from whatwhere.serve.events import Served, without_picture
+from whatwhere.serve.monitoring.access import note_request, notes_requests
 from whatwhere.serve.monitoring.alerts import Webhook, drift_alert
 from whatwhere.serve.monitoring.drifting import DriftWatch
 from whatwhere.serve.monitoring.log import PredictionLog
@@ -139,7 +138,9 @@ class Monitor:
         """Count, and hand over; microseconds."""
         self.metrics.observe(served)
         if served.image is not None and not self._takes_picture(served):
-            served = replace(served, image=None)
+            served = without_picture(served)
+        if served.image is None and not self._noted():
+            return
         try:
             self._queue.put_nowait(served)
         except queue.Full:
@@ -192,6 +193,10 @@ class Monitor:
         self._next[key] = now + self.settings.drift_spacing_seconds
         return True
 
+    def _noted(self) -> bool:
+        """Whether more than counting is done with an answer of which no picture is looked at."""
+        return self.log is not None or self._tracer is not None or notes_requests()
+
     def _run(self) -> None:
         sampled = 0.0
         while True:
@@ -235,10 +240,11 @@ class Monitor:
             model, watch = found
             one = measure(small, served.prediction, model.spec)
             self.metrics.measured(served.model, served.version, one)
-            surprise = watch.surprise(one)
             if self.settings.drift and not _stricter(served, model.spec):
                 self._compare(served, watch, one)
-            if self.review is not None and self.review.offer(served, one, model.spec, surprise):
+            if self.review is not None and self.review.offer(
+                served, one, model.spec, watch.surprise(one)
+            ):
                 self.metrics.review.set(len(self.review))
         return _thumbnail(small) if self.settings.log_thumbnails else None
 
