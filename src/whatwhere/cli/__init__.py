@@ -8,15 +8,39 @@ so that `whatwhere --help` and `whatwhere predict` stay quick. Exit status: 0 do
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 from whatwhere import __version__
 from whatwhere.errors import WhatwhereError
 
 # What a shell reports for a command that Ctrl-C ended: 128 + SIGINT.
 _INTERRUPTED = 130
+
+# Command -> the modules that it and the commands below it are in.
+_MODULES: Mapping[str, tuple[str, ...]] = {
+    **{
+        name: (name,)
+        for name in (
+            "predict",
+            "train",
+            "evaluate",
+            "compare",
+            "calibrate",
+            "explain",
+            "advise",
+            "drift",
+            "review",
+            "export",
+            "bench",
+            "serve",
+            "data",
+        )
+    },
+    "models": ("models", "models_import", "models_get"),
+}
 
 app = typer.Typer(
     name="whatwhere",
@@ -49,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # `--debug` is accepted anywhere, because people add it to the end of what just failed.
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
-    _register()
+    _register(arguments[0] if arguments else None)
     try:
         status = app(arguments, prog_name="whatwhere", standalone_mode=False)
     except typer.TyperException as error:
@@ -101,29 +125,30 @@ def _fail(message: str, status: int) -> int:
     return status
 
 
-def _register() -> None:
-    """Attach the commands; importing a command module must import nothing heavy."""
+def _register(command: str | None = None) -> None:
+    """Attach the commands, or only the one that is asked for, as most of starting is spent on them.
+
+    Importing a command's module must import nothing heavy.
+    """
     from importlib import import_module
 
-    for command in (
-        "predict",
-        "train",
-        "evaluate",
-        "compare",
-        "calibrate",
-        "explain",
-        "advise",
-        "drift",
-        "review",
-        "export",
-        "bench",
-        "serve",
-        "data",
-        "models",
-        "models_import",
-        "models_get",
-    ):
-        import_module(f"whatwhere.cli.{command}")
+    known = _MODULES.get(command or "")
+    for module in known or [one for modules in _MODULES.values() for one in modules]:
+        import_module(f"whatwhere.cli.{module}")
+    if known is None:
+        # Help lists them in this order, also where some were attached by an earlier call.
+        order = list(_MODULES)
+        app.registered_commands.sort(key=lambda one: order.index(_name(one)))
+        app.registered_groups.sort(key=lambda one: order.index(_name(one)))
+
+
+def _name(attached: CommandInfo | TyperInfo) -> str:
+    """What a command or group is called on the command line."""
+    if isinstance(attached, TyperInfo):
+        assert attached.typer_instance is not None
+        return str(attached.typer_instance.info.name)
+    assert attached.callback is not None
+    return attached.name or attached.callback.__name__
 
 
 def entry() -> None:
