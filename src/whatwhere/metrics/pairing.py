@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from whatwhere.metrics.coco import FoundBoxes, TrueBoxes
+from whatwhere.metrics.boxes import FoundBoxes, TrueBoxes
 
 COCO_IOUS = tuple(np.linspace(0.5, 0.95, 10).tolist())
 """COCO's ten IoU thresholds, the same bits as pycocotools uses."""
@@ -160,7 +160,7 @@ def pair_areas(
         choice = np.full((len(limits), len(row)), NOBODY, dtype=np.int32)
         for level, enough in enumerate(limits):
             near = np.flatnonzero(overlap >= enough)
-            chosen = _accept(mine[near], theirs[near], truth.ignore, len(row))
+            chosen = accept(mine[near], theirs[near], truth.ignore, len(row))
             has = chosen != NOBODY
             choice[level, has] = near[chosen[has]]
         outside = (size < low) | (size > high)
@@ -275,7 +275,7 @@ def pair_iou(
     return iou
 
 
-def _accept(
+def accept(
     box: NDArray[np.int64], partner: NDArray[np.int64], crowd: NDArray[np.bool_], boxes: int
 ) -> NDArray[np.int64]:
     """The candidate that each found box gets, int64 (boxes,), -1 for none.
