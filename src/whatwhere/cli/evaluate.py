@@ -317,7 +317,6 @@ def _saved(
 ) -> Result:
     from whatwhere.data import read
     from whatwhere.evaluation import evaluate_predictions
-    from whatwhere.evaluation.leaks import split_notes
 
     if not file.exists():
         raise UsageError(f"{file} does not exist: check the path of --predictions")
@@ -327,6 +326,8 @@ def _saved(
     result = evaluate_predictions(file, dataset, split=part, task=task, form=form)
     if quick:
         return result
+    from whatwhere.evaluation.leaks import split_notes
+
     return replace(result, notes=(*result.notes, *split_notes(dataset, part)))
 
 

@@ -14,6 +14,7 @@ from whatwhere.errors import DataError
 from whatwhere.evaluation.gathered import Few
 from whatwhere.evaluation.names import ByName
 from whatwhere.metrics.coco import FoundBoxes
+from whatwhere.metrics.ordering import places
 from whatwhere.metrics.pairing import COCO_LIMIT
 
 NOWHERE = -(1 << 62)
@@ -131,8 +132,7 @@ class Told:
         self, block: FoundBoxes, images: NDArray[np.int64], known: NDArray[np.bool_]
     ) -> NDArray[np.bool_]:
         """Counts one block; says which of its boxes are in known pictures."""
-        place = np.minimum(np.searchsorted(images, block.image), len(images) - 1)
-        inside: NDArray[np.bool_] = images[place] == block.image
+        place, inside = places(block.image, images)
         self.outside += int((~inside).sum())
         for image in np.unique(block.image[~inside]).tolist():
             if image != NOWHERE:

@@ -27,6 +27,7 @@ from whatwhere.evaluation.result import Boxes, Result
 from whatwhere.evaluation.units import Reading, class_words, unit_notes
 from whatwhere.metrics.coco import FoundBoxes, TrueBoxes, coco_scores
 from whatwhere.metrics.detection import as_result
+from whatwhere.metrics.ordering import places
 from whatwhere.metrics.pairing import COCO_LIMIT, best_boxes
 from whatwhere.types import Prediction
 
@@ -150,10 +151,11 @@ def _found(
     nothing = np.zeros(0, dtype=np.int64)
     parts = [FoundBoxes(nothing, nothing, np.zeros((0, 4)), np.zeros(0))]
     told = Told(data, sizes)
+    wanted = np.unique(np.array(classes, dtype=np.int64))
     rows = kept = 0
     for records in blocks:
         block = records if isinstance(records, FoundBoxes) else boxes_of(path, records, told)
-        known = np.isin(block.class_id, classes)
+        known = places(block.class_id, wanted)[1]
         inside = told.add(block, images, known)
         parts.append(block.only(inside & known))
         rows += len(parts[-1].image)

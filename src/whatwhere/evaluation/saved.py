@@ -15,7 +15,6 @@ from whatwhere.evaluation.coco_results import score_coco_results
 from whatwhere.evaluation.gathered import Gathered
 from whatwhere.evaluation.matching import Head, match, some
 from whatwhere.evaluation.result import Result
-from whatwhere.evaluation.run import finish
 from whatwhere.evaluation.saved_coco import gather_coco
 from whatwhere.evaluation.saved_csv import header_of
 from whatwhere.evaluation.saved_forms import GATHER, form_of
@@ -81,6 +80,9 @@ def evaluate_predictions(
 def _scored(
     gathered: Gathered, task: Task | None, reading: dict[str, str], *, numbered: bool
 ) -> Result:
+    # Here, since it needs the runtime, which COCO's results on COCO's data do not.
+    from whatwhere.evaluation.run import finish
+
     data = gathered.data
     again = gathered.label_once()
     way = match(_heads(gathered), data, gathered.source, task)

@@ -74,7 +74,8 @@ def array_blocks(path: Path, quick: Quick | None = None) -> Iterator[Any]:
                 yield items
             elif len(text) > _LONGEST:
                 break
-            line += text.count("\n", 0, end)
+            # Looking for one is quicker than counting, and most files are one line.
+            line += text.count("\n", 0, end) if "\n" in text else 0
             text = text[end:]
         last = text.rstrip()
         if quick is not None and last.endswith("]"):
