@@ -14,6 +14,8 @@ from whatwhere.data.formats import formats
 from whatwhere.evaluation.coco_columns import result_columns
 from whatwhere.evaluation.gathered import Few, equal_rows
 
+GOOD = '{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}'
+
 
 def records(count: int, seed: int = 0) -> list[dict[str, Any]]:
     rng = random.Random(seed)
@@ -44,6 +46,52 @@ def test_numbers_are_those_of_json(how: dict[str, Any], more: dict[str, Any]) ->
     assert found.score.tolist() == [row["score"] for row in rows]
 
 
+@pytest.mark.parametrize("how", [{}, {"separators": (",", ":")}, {"indent": 1}])
+@pytest.mark.parametrize("more", [{}, {"id": 7, "area": 2.5}, {"points": [1, 2.5, 3]}, {"x1": 5}])
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_numbers_without_exponents(how: dict[str, Any], more: dict[str, Any], count: int) -> None:
+    rng = random.Random(count)
+    rows = [
+        {
+            **more,
+            "image_id": rng.randint(-5, 10**12),
+            "category_id": rng.randint(0, 90),
+            "bbox": [round(rng.uniform(-900, 900), rng.randint(0, 12)) for _ in range(4)],
+            "score": round(rng.uniform(0.1, 1), rng.randint(1, 16)),
+        }
+        for _ in range(count)
+    ]
+    found = result_columns(inside(rows, **how))
+    assert found is not None
+    assert found.image.tolist() == [row["image_id"] for row in rows]
+    assert found.class_id.tolist() == [row["category_id"] for row in rows]
+    assert found.xywh.tolist() == [row["bbox"] for row in rows]
+    assert found.score.tolist() == [row["score"] for row in rows]
+
+
+def test_a_digit_anywhere_else_is_noticed() -> None:
+    text = f"{GOOD}, {GOOD}, {GOOD}"
+    known = result_columns(text)
+    assert known is not None
+    for at in range(len(text) + 1):
+        changed = f"{text[:at]}5{text[at:]}"
+        found = result_columns(changed)
+        try:
+            rows = json.loads(f"[{changed}]")
+        except json.JSONDecodeError:
+            rows = None
+        sound = rows is not None and all(row.keys() == rows[0].keys() for row in rows)
+        # A digit before a number that begins with 0 gives one that JSON does not know.
+        if found is not None and rows is not None:
+            assert sound
+            assert found.score.tolist() == [row["score"] for row in rows]
+            assert found.xywh.tolist() == [row["bbox"] for row in rows]
+        elif found is not None:
+            assert text[at] in "0123456789."
+        else:
+            assert not sound or set(rows[0]) != {"image_id", "category_id", "bbox", "score"}
+
+
 def test_one_record_and_long_decimals() -> None:
     rng = random.Random(1)
     for _ in range(200):
@@ -53,9 +101,6 @@ def test_one_record_and_long_decimals() -> None:
         found = result_columns(text)
         assert found is not None
         assert found.score.tolist() == [float(score)]
-
-
-GOOD = '{"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}'
 
 
 @pytest.mark.parametrize(
