@@ -155,9 +155,9 @@ def test_what_must_be_mended_is_said() -> None:
     assert advise(portraits(), measure=False).warnings == ()
 
 
-def trials(value: float, p: float) -> Trials:
+def trials(value: float, p: float, ap: float | None = 0.1) -> Trials:
     def one(task: Any, what: float, ms: float) -> Trial:
-        return Trial(task, f"{task}-s", f"runs/{task}", what, {"AP": 0.1}, ms, 60.0)
+        return Trial(task, f"{task}-s", f"runs/{task}", what, {"AP": ap}, ms, 60.0)
 
     gap = Difference(
         0.5, 0.5 + value, value, value - 0.1, value + 0.1, p, "permutation", 0.95, 0.05, 20, 1.0
@@ -184,6 +184,16 @@ def test_what_training_showed_counts(
     made = advice.to_dict()["trials"]
     assert [one["task"] for one in made["models"]] == ["multilabel", "detect"]
     assert made["what_mAP"]["difference"] == value
+
+
+@pytest.mark.parametrize(
+    ("ap", "need", "warned"),
+    [(0.03, None, True), (0.1, None, False), (None, None, False), (0.03, "what", False)],
+)
+def test_a_detector_that_hardly_learnt_is_named(ap: float | None, need: Any, warned: bool) -> None:
+    advice = advise(mixed(), need=need, trials=trials(-0.3, 0.001, ap), measure=False)
+    said = "the detector that was trained here reached AP 0.030 only, in 60 s"
+    assert any(note.startswith(said) for note in advice.warnings) is warned
 
 
 def test_wrong_use() -> None:

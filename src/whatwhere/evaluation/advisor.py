@@ -39,6 +39,9 @@ _OFTEN = 0.05
 _SMALL = 0.1
 """A classifier with an input of 224 pixels sees an object of this relative size in 22."""
 
+_USELESS = 0.1
+"""AP of a detector in a trial, below which it has hardly learnt anything."""
+
 
 def advise(
     data: Dataset,
@@ -86,12 +89,15 @@ def advise(
             f" a time: {timed['classify'].model} at {_size(timed['classify'])} and"
             f" {timed['detect'].model} at {_size(timed['detect'])}"
         )
+    warnings = _warnings(data, facts)
+    if trials is not None and task == "detect":
+        warnings = [*_unlearnt(trials), *warnings]
     return Advice(
         task,
         clear,
         tuple(reasons),
         otherwise,
-        tuple(_warnings(data, facts)),
+        tuple(warnings),
         ways,
         facts,
         tuple(assumptions),
@@ -243,6 +249,19 @@ def _tried(task: Task, need: Need | None, trials: Trials) -> tuple[Task, str]:
     if shown and word == "worse":
         ending = "detection is worse at that alone"
     return task, f"{sides}: {ending}"
+
+
+def _unlearnt(trials: Trials) -> list[str]:
+    """That the detector of the trial is of no use yet, if so: the advice is not about that one."""
+    boxes = next(one for one in trials.trials if one.task == "detect")
+    reached = boxes.metrics.get("AP")
+    if reached is None or reached >= _USELESS:
+        return []
+    return [
+        f"the detector that was trained here reached AP {reached:.3f} only, in"
+        f" {boxes.seconds:.0f} s: what it finds is of no use yet; give more time (--budget), or"
+        " more pictures, before it is used"
+    ]
 
 
 def _warnings(data: Dataset, facts: Needs) -> list[str]:

@@ -285,7 +285,7 @@ def accept(
         crowd: bool (G,); such a labelled box takes everybody.
     """
     chosen = np.full(boxes, NOBODY, dtype=np.int64)
-    asking = np.unique(box)
+    asking = box[np.append(True, box[1:] != box[:-1])[: len(box)]]
     at = np.zeros(boxes, dtype=np.int64)
     end = np.zeros(boxes, dtype=np.int64)
     at[asking] = np.searchsorted(box, asking, side="left")
@@ -302,7 +302,8 @@ def accept(
         after = holder[wanted]
         # Those turned down now, and those who have to leave again.
         lost = np.concatenate([asking[asking != after], before[(before != after)]])
-        lost = np.unique(lost[lost < boxes])
+        lost = np.sort(lost[lost < boxes])
+        lost = lost[np.append(True, lost[1:] != lost[:-1])[: len(lost)]]
         at[lost] += 1
         asking = lost[at[lost] < end[lost]]
     held = holder[holder < boxes]
