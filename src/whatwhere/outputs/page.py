@@ -72,6 +72,8 @@ figure { margin: 0; flex: 1 1 420px; max-width: 560px; }
 figcaption { padding: 8px 12px; font-size: 13px; overflow-wrap: anywhere; }
 figcaption span { color: var(--soft); }
 footer { margin-top: 48px; color: var(--soft); font-size: 13px; }
+@media screen and (max-width: 720px) { table { display: block; overflow-x: auto; }
+  .key-column, .wide { min-width: 72px; width: auto; } figure { flex-basis: 100%; } }
 @media print { body { max-width: none; padding: 0; font-size: 11px; }
   .examples { grid-template-columns: repeat(2, 1fr); gap: 10px; }
   .examples.small { grid-template-columns: repeat(4, 1fr); } figure { flex-basis: 40%; }
