@@ -125,7 +125,7 @@ def command(settings: dict[str, Any]) -> str:
     budget = f" --budget {settings['budget'] / 60:.0f}m" if settings["budget"] else ""
     return (
         f"whatwhere train objects/data --task detect --size {settings['size']}{budget}"
-        f" --seed {settings['seed']} --set teacher=objects/answers.jsonl"
+        f" --seed {settings['seed']} \\\n        --set teacher=objects/answers.jsonl"
         + "".join(f" --set {name}={value:g}" for name, value in other.items())
     )
 
