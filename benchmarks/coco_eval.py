@@ -1,4 +1,4 @@
-"""COCO's 12 numbers: Whatwhere (hotcoco) against pycocotools on one generated set, in one run.
+"""COCO's 12 numbers: Whatwhere against pycocotools on one generated set, in one run.
 
 Both start from arrays in memory and end with the numbers. pycocotools is given dictionaries
 that were made beforehand, since that is the form it reads; making ours is part of our time.
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+import whatwhere as ww
 from whatwhere.metrics.coco import CocoScores, FoundBoxes, TrueBoxes, coco_scores
 
 
@@ -141,14 +142,14 @@ def main() -> int:
 
     plain = [-1.0 if value is None else value for value in numbers.values()]
     equal = plain == judge.stats.tolist() and np.array_equal(
-        scores.precision, judge.eval["precision"]
+        scores.precision, judge.eval["precision"][..., -1]
     )
     work = f"COCO evaluation, {options.images} pictures, {len(found.score)} boxes"
     rows = [
         {
             "work": work,
-            "who": "whatwhere (hotcoco)",
-            "version": version("hotcoco"),
+            "who": "whatwhere",
+            "version": ww.__version__,
             "seconds": round(min(seconds), 4),
             "ratio": 1.0,
         },
@@ -161,8 +162,8 @@ def main() -> int:
         },
         {
             "work": "numbers equal to the bit",
-            "who": "whatwhere (hotcoco)",
-            "version": version("hotcoco"),
+            "who": "whatwhere",
+            "version": ww.__version__,
             "value": int(equal),
             "ratio": 1.0,
         },

@@ -53,13 +53,13 @@ Every setting stands in the file's spec: `whatwhere models show objects-lite`.
 
 ## Data
 
-{images} photographs with {boxes} boxes by people, mapped to COCO's super-categories: about 200
-photographs that people labelled completely (65 of them chose the best epoch), 1,600 more in which
-they looked for some classes, the rest without labels. What people did not look for, another
-detector (YOLOX-nano, Apache-2.0) says: its answers to the whole picture, its mirror image and four
-parts of it, fused, with scores that were fitted to the share of right ones; {answers} objects that
-are learnt with these scores. So most boxes are a machine's. Many photographs were collected from
-the web; people in them were not asked. None of them is part of Whatwhere.
+{images} photographs with {boxes} boxes by people, mapped to COCO's super-categories: 192 that
+people labelled completely, 1,543 in which they looked for some classes, the rest without labels. 65
+more, labelled completely, chose the best epoch. What people did not look for, another detector
+(YOLOX-nano, Apache-2.0) says: its answers to the whole picture, its mirror image and four parts of
+it, fused, with scores fitted to the share of right ones; {answers} objects that are learnt
+with these scores. So most boxes are a machine's. Many photographs were collected from the web;
+people in them were not asked. None of them is part of Whatwhere.
 
 ## Scores
 

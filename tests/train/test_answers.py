@@ -14,7 +14,7 @@ import torch
 
 from train_data import NAMES, Dying, KilledError, Notes, boxes_set, quick_config, same_runs
 from whatwhere.data import Dataset
-from whatwhere.errors import DataError, UsageError
+from whatwhere.errors import DataError, TrainError, UsageError
 from whatwhere.train.answers import SavedAnswers, make_answers
 from whatwhere.train.augment import Sample, affine, mirror, mosaic
 from whatwhere.train.config import TrainConfig
@@ -56,7 +56,7 @@ def settings(file: Path, **changes: Any) -> TrainConfig:
 def taught(data: Dataset, config: TrainConfig, *, soft: bool = True) -> Any:
     answers = SavedAnswers(config, data, soft=soft)
     samples = Samples(data, (64, 64), config)
-    samples.answers = answers.of
+    samples.answers = answers.objects
     attach(answers, samples, len(data))
     return samples.batch(np.arange(len(data)), 0, 0, False).boxes
 
@@ -137,7 +137,7 @@ def test_a_run_with_saved_answers_resumes_exactly(tmp_path: Path, fit: Callable[
     assert same_runs(tmp_path / "whole", tmp_path / "cut")
     values = json.loads((tmp_path / "whole" / "config.json").read_text("utf-8"))
     file.write_text(file.read_text("utf-8").replace("0.5", "0.6"), encoding="utf-8")
-    with pytest.raises(Exception, match="the teacher's file, beside the data"):
+    with pytest.raises(TrainError, match="the teacher's file, beside the data"):
         check_same_data(
             tmp_path, values, values | {"teacher_digest": file_digest(values["teacher"])}
         )
@@ -147,8 +147,11 @@ def test_what_cannot_teach_is_refused(tmp_path: Path) -> None:
     data = partly(tmp_path, [[], []])
     box = [1.0, 1.0, 20.0, 20.0]
     file = save(tmp_path / "said.jsonl", data.paths[:1], [[(NAMES[0], 0.5, box)]])
-    with pytest.raises(UsageError, match=r"no answer for 1 of 2 training pictures \(the first is"):
+    with pytest.raises(UsageError, match=r"no answer for 1 of the 2 training .* \(the first"):
         make_answers(settings(file), data)
+    whole = partly(tmp_path / "whole", [list(NAMES), []])
+    only = save(tmp_path / "only.jsonl", whole.paths[1:], [[(NAMES[0], 0.5, [60, 40, 80, 60])]])
+    assert [len(one.scores) for one in make_answers(settings(only), whole).objects] == [0, 1]
     with pytest.raises(UsageError, match="can teach a detector, and this is classify"):
         SavedAnswers(quick_config("classify", teacher=str(file)), data)
     wrong = save(tmp_path / "wrong.jsonl", data.paths, [[(NAMES[0], 50.0, box)], []])
@@ -161,7 +164,8 @@ def test_what_cannot_teach_is_refused(tmp_path: Path) -> None:
     names.write_text(f"crimson = {NAMES[0]}\n", encoding="utf-8")
     renamed = make_answers(settings(other, teacher_names=str(names)), data)
     assert renamed.taught.tolist() == [True, False, False]
-    assert "1 of 3 classes; it says nothing about" in renamed.note
+    assert "1 of 3 classes" in renamed.note
+    assert "it says nothing about green, blue" in renamed.note
     names.write_text("crimson = scarlet\n", encoding="utf-8")
     with pytest.raises(UsageError, match="the data have no class 'scarlet'"):
         make_answers(settings(other, teacher_names=str(names)), data)
@@ -180,8 +184,22 @@ def test_failed_pictures_have_no_answer(tmp_path: Path) -> None:
     first, second = file.read_text("utf-8").splitlines()
     record = json.loads(second) | {"error": "cannot be read"}
     file.write_text(f"{first}\n{json.dumps(record)}\n", encoding="utf-8")
-    with pytest.raises(UsageError, match="no answer for 1 of 2"):
+    with pytest.raises(UsageError, match="no answer for 1 of the 2"):
         make_answers(settings(file), data)
+
+
+def test_what_is_left_out_is_said(tmp_path: Path) -> None:
+    data = partly(tmp_path, [[], []])
+    box = [1.0, 40.0, 20.0, 60.0]
+    lines: list[Line] = [
+        [(NAMES[0], 0.5, [60.0, 40.0, 80.0, 60.0]), ("crimson", 0.9, box)],
+        [(NAMES[0], 0.5, [30.0, 40.0, 30.0, 60.0])],
+    ]
+    answers = make_answers(settings(save(tmp_path / "said.jsonl", data.paths, lines)), data)
+    assert [len(one.scores) for one in answers.objects] == [1, 0]
+    assert "1 objects of 1 of 3 classes, 1 of them beside what people said" in answers.note
+    assert "1 objects of 1 classes that the data do not have are left out (crimson)" in answers.note
+    assert f"1 boxes without width or height are left out (first: {tmp_path}" in answers.note
 
 
 def test_answers_and_labels_make_no_difference_where_they_agree(tmp_path: Path) -> None:

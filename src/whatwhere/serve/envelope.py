@@ -69,8 +69,9 @@ class Envelope:
                 status = message["status"]
                 headers = message["headers"] = protected(message.get("headers", ()))
                 headers.append((b"x-request-id", request_id.encode()))
-                if self._service.ending:
-                    headers.append((b"connection", b"close"))
+                closing = (b"connection", b"close")
+                if self._service.ending and closing not in headers:
+                    headers.append(closing)
             await send(message)
 
         try:

@@ -9,22 +9,23 @@ together with their pictures.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from whatwhere.data import Dataset
+from whatwhere.data import Dataset, Targets
 from whatwhere.errors import UsageError
 from whatwhere.evaluation.gathered import Gathered
 from whatwhere.evaluation.saved_lines import gather_lines
+from whatwhere.metrics.partial import known_pairs
 from whatwhere.train.batch import Batch
 from whatwhere.train.config import TrainConfig
 from whatwhere.train.samples import Objects
 from whatwhere.train.soft_objects import SURE, added
 from whatwhere.train.teacher import learner, read_mapping
-from whatwhere.types import Boxes
 
 
 class SavedAnswers:
@@ -38,7 +39,8 @@ class SavedAnswers:
             otherwise sure answers become labels, and others regions to be ignored.
 
     Raises:
-        UsageError: the task is not to detect, a picture has no answer, or a score is not in 0..1.
+        UsageError: the task is not to detect, a picture that people did not label wholly
+            has no answer, or a score is not in 0..1.
         DataError: the file is damaged.
     """
 
@@ -53,14 +55,19 @@ class SavedAnswers:
         gathered = Gathered(data, str(path), renamed)
         gather_lines(path, gathered)
         gathered.check()
-        silent = np.flatnonzero(~gathered.seen)
+        known = known_pairs(data, "complete")
+        if known is None:
+            known = np.ones((len(data), len(data.names)), bool)
+        # Silence about a picture that is not labelled wholly would teach that nothing is there.
+        asked = np.flatnonzero(~known.all(1))
+        silent = asked[~gathered.seen[asked]]
         failed = gathered.unreadable
         if len(silent) or failed:
             count = len(silent) + len(failed)
             first = failed[0] if failed else data.paths[int(silent[0])]
             raise UsageError(
-                f"{path} has no answer for {count} of {len(data)} training pictures (the first is"
-                f" {first}): predict all of them, each with a line"
+                f"{path} has no answer for {count} of the {len(asked)} training pictures in which"
+                f" people did not look for everything (the first is {first}): predict all of them"
             )
         low, high = gathered.span["objects"]
         if low < 0 or high > 1:
@@ -71,41 +78,20 @@ class SavedAnswers:
         taught[classes] = True
         self.taught = torch.from_numpy(taught)
         order = np.lexsort((-scores, image))
+        # Without width or height it is no object.
+        order = order[(boxes[order, 2:] > boxes[order, :2]).all(1)]
         starts = np.searchsorted(image[order], np.arange(len(data) + 1))
-        self._of = [
-            Objects(boxes[rows], classes[rows].astype(np.int64), scores[rows])
-            for row in range(len(data))
-            for rows in (order[starts[row] : starts[row + 1]],)
+        parts = [order[start:end] for start, end in pairwise(starts)]
+        # Of each picture what its labels lack.
+        self.objects = [
+            _lacking(
+                data.targets(row).located(),
+                known[row],
+                Objects(boxes[mine], classes[mine].astype(np.int64), scores[mine]),
+            )
+            for row, mine in enumerate(parts)
         ]
-        unknown = [name for name, known in zip(data.names, taught, strict=True) if not known]
-        rest = ", ".join(unknown[:8]) + (" and others" if len(unknown) > 8 else "")
-        # For people.
-        self.note = (
-            f"saved answers of a teacher, {path.name}: {len(image)} objects of"
-            f" {int(taught.sum())} of {len(data.names)} classes"
-        ) + (f"; it says nothing about {rest}" if unknown else "")
-
-    def of(
-        self,
-        row: int,
-        known: NDArray[np.bool_] | None,
-        labelled: Boxes,
-        ignored: Boxes,
-    ) -> Objects:
-        """What a picture's labels lack.
-
-        Args:
-            row: which picture.
-            known: bool (C,), classes that people looked for; None for all.
-            labelled, ignored: (G, 4), their objects and their regions to be ignored, in pixels
-                of the file.
-        """
-        said = self._of[row]
-        scores = np.zeros((len(said.scores), len(self.taught)), np.float32)
-        scores[np.arange(len(scores)), said.classes] = said.scores
-        looked = np.ones(len(self.taught), bool) if known is None else known
-        boxes, scores = added(said.boxes, scores, looked, labelled, ignored)
-        return Objects(boxes, scores.argmax(1).astype(np.int64), scores.max(1, initial=0.0))
+        self.note = _note(gathered, taught, len(order), int(sum(map(_count, self.objects))))
 
     def __call__(self, batch: Batch) -> Batch:
         """The batch with the scores of its objects (`BoxTargets.said`) as targets."""
@@ -128,6 +114,53 @@ class SavedAnswers:
             made = replace(made, soft=scores, counts=counts, trust=trust)
         batch.boxes = made
         return batch
+
+
+def _lacking(targets: Targets, known: NDArray[np.bool_], said: Objects) -> Objects:
+    """What a picture's labels lack.
+
+    Args:
+        targets: its labels, with boxes in pixels of the file.
+        known: bool (C,), classes that people looked for.
+        said: by the teacher.
+    """
+    boxes = np.zeros((0, 4), np.float32) if targets.boxes is None else targets.boxes
+    scores = np.zeros((len(said.scores), len(known)), np.float32)
+    scores[np.arange(len(scores)), said.classes] = said.scores
+    kept, scores = added(said.boxes, scores, known, boxes[~targets.ignore], boxes[targets.ignore])
+    return Objects(kept, scores.argmax(1).astype(np.int64), scores.max(1, initial=0.0))
+
+
+def _count(objects: Objects) -> int:
+    return len(objects.scores)
+
+
+def _note(gathered: Gathered, taught: NDArray[np.bool_], found: int, used: int) -> str:
+    """What is taught, and what is not, for people."""
+    names = gathered.data.names
+    said = [
+        f"saved answers of a teacher, {Path(gathered.source).name}: {found} objects of"
+        f" {int(taught.sum())} of {len(names)} classes, {used} of them beside what people said"
+    ]
+    missing = [name for name, known in zip(names, taught, strict=True) if not known]
+    if missing:
+        rest = " and others" if len(missing) > 8 else ""
+        said.append(f"it says nothing about {', '.join(missing[:8])}{rest}")
+    if len(gathered.unknown):
+        said.append(
+            f"{gathered.lost} objects of {gathered.unknown.count} classes that the data do not have"
+            f" are left out ({gathered.unknown}): teacher_names can rename them"
+        )
+    if gathered.flat:
+        said.append(
+            f"{gathered.flat} boxes without width or height are left out (first:"
+            f" {gathered.first_flat})"
+        )
+    if gathered.far:
+        said.append(
+            f"{gathered.far} boxes lie outside of their pictures (first: {gathered.first_far})"
+        )
+    return "; ".join(said)
 
 
 def make_answers(config: TrainConfig, data: Dataset) -> SavedAnswers:

@@ -143,7 +143,7 @@ def train_model(
     answers = make_answers(config, pictures) if is_saved(config.teacher) else None
     samples = make_samples(pictures, size, config)
     if answers is not None:
-        samples.answers = answers.of
+        samples.answers = answers.objects
     if taught := teacher or answers:
         listener.note(attach(taught, samples, len(training)))
     for text in samples.notes:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from whatwhere.data import Dataset
 from whatwhere.errors import TrainError
+from whatwhere.metrics.partial import known_pairs
 from whatwhere.train.augment import Sample, affine, crop, mirror, mosaic, recolour
 from whatwhere.train.batch import Batch
 from whatwhere.train.collate import collate
@@ -71,14 +72,13 @@ class Samples:
             first = next(iter(self.pictures.unreadable.values()), "there is none")
             raise TrainError(f"no training picture can be read ({first}): check the data set")
         self._data, self._classes = data, len(data.names)
-        self._known = _known(data, "complete" if detect else "labelled")
+        self._known = known_pairs(data, "complete" if detect else "labelled")
         self._factors = repeat_factors(data, self.rows, config.balance)
         self._shares = np.cumsum(self._factors)
         # What a teacher adds to a batch; asked in the threads that make it.
         self.teach: Callable[[Batch], Batch] | None = None
-        # What a teacher said beforehand: of a row, with the classes that people looked for,
-        # their boxes and their regions to be ignored.
-        self.answers: Callable[[int, NDArray[np.bool_] | None, Boxes, Boxes], Objects] | None = None
+        # What a teacher said beforehand of each picture, beside its labels.
+        self.answers: Sequence[Objects] | None = None
         self.notes = list(self.pictures.notes)
         if config.balance:
             often = float(self._factors.max() / self._factors.min())
@@ -165,7 +165,7 @@ class Samples:
         boxes = boxes if targets.boxes is None else targets.boxes
         classes, ignore, said = targets.class_ids, targets.ignore, None
         if self.answers is not None:
-            extra = self.answers(row, known, boxes[~ignore], boxes[ignore])
+            extra = self.answers[row]
             said = np.concatenate([np.full(len(boxes), np.nan, np.float32), extra.scores])
             boxes = np.concatenate([boxes, extra.boxes])
             classes = np.concatenate([classes, extra.classes])
@@ -238,9 +238,3 @@ class Samples:
         finally:
             pool.shutdown(cancel_futures=True)
             cv2.setNumThreads(threads)
-
-
-def _known(data: Dataset, column: str) -> NDArray[np.bool_] | None:
-    from whatwhere.metrics.partial import known_pairs
-
-    return known_pairs(data, column)  # type: ignore[arg-type]
